@@ -1,0 +1,246 @@
+"""What a run *is*: frozen dataclasses with units and ranges, the schema of everything in `conf/`.
+
+YAML composes, these classes validate: the composed tree becomes one `BenchConfig` at the door (`build_config`), and
+no untyped configuration travels further. The comment above each key in `conf/` says what the key means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from bench.errors import UserError, did_you_mean
+
+Scalar = str | int | float | bool | None
+
+Cell = Literal["rnn", "lstm", "gru"]
+Pooling = Literal["last", "mean", "max", "attention"]
+Keep = Literal["auto", "none", "best", "all"]
+
+Count = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+_SCHEMA = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class ModelConfig:
+    """A recurrent text classifier: embedding, stacked recurrent layers, pooling over time, linear output."""
+
+    cell: Cell
+    hidden_size: Count
+    num_layers: Annotated[int, Field(ge=1, le=32)] = 1
+    bidirectional: bool = False
+    dropout: Probability = 0.0
+    pooling: Pooling = "max"
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    kernel: Literal["auto", "torch"] = "auto"
+    match: Literal["width", "parameters", "time"] = "width"
+    forget_bias: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class DataConfig:
+    """A corpus for text classification: where it is found, and how its texts become tokens."""
+
+    name: Annotated[str, Field(min_length=1)]
+    path: str | None = None
+    mirror: str | None = None
+    package: str | None = None
+    hub_id: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+    hub_splits: dict[str, str] | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    labels: list[str] | None = None
+    deduplicate: bool = False
+    validation_fraction: Fraction = 0.1
+    lowercase: bool = True
+    strip_html: bool = False
+    max_length: Annotated[int, Field(ge=1, le=100_000)] = 256
+    vocabulary_size: Annotated[int, Field(ge=3)] = 30_000
+    minimum_count: Count = 1
+    target_accuracy: Fraction | None = None
+    licence: str | None = None
+    citation: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class EmbeddingConfig:
+    """Word vectors: drawn at random, or read from a file in GloVe's text format."""
+
+    name: Literal["random", "glove"]
+    dimension: Count | None = None
+    path: str | None = None
+    files: list[str] | None = None
+    trainable: bool = True
+    scale: Positive = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class TrainingConfig:
+    """The recipe: how long, how fast, and when to stop."""
+
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Positive
+    weight_decay: NonNegative = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gradient_clip: Positive | None = 1.0
+    patience: Count | None = None
+    max_seconds: Positive | None = None
+    log_every_steps: Count = 10
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class HardwareConfig:
+    """Where a run takes place. No key here is part of a run's identity except `precision`."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    threads: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class WandbConfig:
+    """Weights & Biases: `auto` is online where the person is logged in, offline elsewhere."""
+
+    project: str = "bench"
+    entity: str | None = None
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class LoggerConfig:
+    """Which trackers receive a mirror of the run; the record is written whatever is chosen here."""
+
+    wandb: WandbConfig | None = None
+    csv: bool = False
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class SweepConfig:
+    """The question that a run belongs to; `member` is set by the sweeper in the processes that it starts."""
+
+    name: str | None = None
+    member: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class BenchConfig:
+    """One run, complete."""
+
+    model: ModelConfig
+    data: DataConfig
+    embedding: EmbeddingConfig
+    training: TrainingConfig
+    hardware: HardwareConfig
+    logger: LoggerConfig
+    sweep: SweepConfig = SweepConfig()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    results: str = "results"
+    force: bool = False
+    keep: Keep = "auto"
+    dry_run: bool = False
+
+    @property
+    def keep_weights(self) -> Literal["none", "best", "all"]:
+        """`keep`, with `auto` resolved: the best weights of a single run, none of a sweep's members."""
+        if self.keep != "auto":
+            return self.keep
+        return "none" if self.sweep.member else "best"
+
+
+def build_config(tree: Mapping[str, object]) -> BenchConfig:
+    """Validate a composed configuration tree.
+
+    Raises: `UserError`, one line that names the first wrong key, its value and what it should be.
+    """
+    try:
+        config = TypeAdapter(BenchConfig).validate_python(dict(tree))
+    except ValidationError as error:
+        raise UserError(_describe(error)) from None
+    _check_combinations(config)
+    return config
+
+
+def flatten(config: object, prefix: str = "") -> Iterator[tuple[str, Scalar]]:
+    """The leaves of a configuration as (`model.hidden_size`, 128) pairs; lists and mappings as one short text."""
+    if not is_dataclass(config):
+        raise TypeError(f"not a configuration: {config!r}")
+    for item in fields(config):
+        value = getattr(config, item.name)
+        key = f"{prefix}{item.name}"
+        if is_dataclass(value):
+            yield from flatten(value, f"{key}.")
+        elif isinstance(value, list):
+            yield key, ",".join(map(str, value))
+        elif isinstance(value, dict):
+            yield key, ",".join(f"{name}:{entry}" for name, entry in value.items())
+        else:
+            yield key, value
+
+
+def known_keys() -> list[str]:
+    """Every dotted key that a configuration may hold, for hints on misspelled ones."""
+    return list(_schema_keys(BenchConfig, ""))
+
+
+def _schema_keys(schema: type, prefix: str) -> Iterator[str]:
+    nested = {
+        "model": ModelConfig, "data": DataConfig, "embedding": EmbeddingConfig, "training": TrainingConfig,
+        "hardware": HardwareConfig, "logger": LoggerConfig, "sweep": SweepConfig, "wandb": WandbConfig,
+    }  # fmt: skip
+    for item in fields(schema):
+        if item.name in nested and not (item.name == "wandb" and prefix != "logger."):
+            yield from _schema_keys(nested[item.name], f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}"
+
+
+def _describe(error: ValidationError) -> str:
+    """The first problem of a validation as one line for people."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("list[", "dict[", "function-")))
+    kind = problem["type"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key '{key}': {did_you_mean(key, known_keys())}"
+    if kind in ("missing", "missing_argument"):
+        return f"{key} is not set: add {key}=VALUE"
+    message = problem["msg"].removeprefix("Input ").removeprefix("should ")
+    value = problem["input"]
+    return f"{key}={'null' if value is None else value}: should {message}"
+
+
+def _check_combinations(config: BenchConfig) -> None:
+    """Rules that span several keys."""
+    labels = config.data.labels
+    if config.model.output == "sigmoid" and labels is not None and len(labels) != 2:
+        raise UserError(
+            f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: use model.output=softmax"
+        )
+    if config.model.forget_bias is not None and config.model.cell != "lstm":
+        raise UserError(f"model.forget_bias: a {config.model.cell} has no forget gate; remove it or use model=lstm")
+    if config.model.match == "time" and config.training.max_seconds is None:
+        raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
+    if config.hardware.devices > 1 and config.hardware.strategy != "ddp":
+        raise UserError(f"hardware.devices={config.hardware.devices}: several devices need hardware=ddp")
+    if config.data.name == "local" and config.data.path is None:
+        raise UserError("data=local needs data.path=DIR, a folder with train.{parquet,csv,tsv,jsonl}")
+    for key, path in (("data.path", config.data.path), ("embedding.path", config.embedding.path)):
+        if path is not None and not Path(path).expanduser().exists():
+            raise UserError(f"{key}={path}: no such file or folder")

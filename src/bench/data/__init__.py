@@ -1,0 +1,1 @@
+"""Corpora: where they come from, how texts become tokens, and how tokens become batches."""

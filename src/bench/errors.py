@@ -1,0 +1,27 @@
+"""The one error type meant for people: what was wrong, where, and what to type next, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the person at the keyboard can mend; the door prints it as one line and exits with code 2."""
+
+
+class DivergedError(Exception):
+    """The training loss is no longer finite: a result about the recipe, not a mistake in the program."""
+
+
+def did_you_mean(wrong: str, known: Iterable[str], most: int = 12) -> str:
+    """A short hint that ends an error line: the closest known name, else the known names themselves.
+
+    Returns: `did you mean 'gru'?`, or `choose one of: gru, lstm, rnn`.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return f"choose one of: {shown}"

@@ -1,0 +1,175 @@
+"""The run record: every field of `record.json`, its unit, and when it is absent. This page is the format's definition.
+
+A record is flat and typed. Beside the fields below it holds the run's configuration under its dotted keys
+(`model.cell`, `data.max_length`, …). A field is None where it could not be known: a failed run has no accuracy, a CPU
+run no GPU. Records only ever gain fields within one `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+
+from bench.config import Scalar
+from bench.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How an execution ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One execution of one run."""
+
+    # -- identity ------------------------------------------------------------------------------------------------
+    run_id: str  # hash of the scientific configuration and the code version: which run this is
+    execution_id: str  # which execution of it, sorts by start time
+    pair_key: str  # equal for runs that differ only in what is compared (the cell, its width): these pair
+    arm: str  # the declared configuration without the seed: runs of one arm differ in their seed alone
+    code_version: str  # hash of the sources that affect numbers
+    hardware_key: str  # speeds compare only between equal keys
+    status: Status
+    started_at: str  # ISO 8601, UTC
+    finished_at: str  # ISO 8601, UTC
+    seed: int
+    sweep_name: str | None = None
+    schema_version: int = SCHEMA_VERSION
+    error_type: str | None = None  # absent when finished
+    error_message: str | None = None  # one line; absent when finished
+    stop_reason: str | None = None  # epochs | patience | max_seconds; absent unless finished
+
+    # -- data ----------------------------------------------------------------------------------------------------
+    data_fingerprint: str | None = None  # hash of texts, labels, splits
+    data_origin: str | None = None  # where the corpus came from, in words
+    data_revision: str | None = None  # of the hub or package; absent for folders
+    train_texts: int | None = None
+    validation_texts: int | None = None
+    test_texts: int | None = None  # absent without a test split
+    classes: int | None = None
+    majority_share: float | None = None  # share of the largest class in the training part
+    vocabulary_words: int | None = None  # distinct words with a vector of their own
+    train_tokens: int | None = None  # after truncation
+    truncated_fraction: float | None = None  # share of training texts cut at data.max_length
+    unknown_token_fraction: float | None = None  # of the evaluated split's tokens (test, else validation)
+    embedding_fingerprint: str | None = None  # hash of the vector file; absent for random vectors
+    embedding_dimension: int | None = None
+    embedding_coverage_types: float | None = None  # share of vocabulary words found in the vector file
+    embedding_coverage_tokens: float | None = None  # share of training tokens found in the vector file
+
+    # -- sizes ---------------------------------------------------------------------------------------------------
+    hidden_size_resolved: int | None = None  # units per direction after matching
+    parameters_total: int | None = None
+    parameters_trainable: int | None = None
+    parameters_recurrent: int | None = None  # weights and biases of the recurrent layers
+    flops_per_token: int | None = None  # forward, recurrent layers; backward costs about twice as much again
+
+    # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------
+    test_accuracy: float | None = None
+    test_macro_f1: float | None = None
+    test_log_loss: float | None = None  # nats per text
+    test_calibration_error: float | None = None  # expected calibration error, 15 bins
+    test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
+    validation_accuracy: float | None = None  # at the best epoch
+    validation_macro_f1: float | None = None  # at the best epoch
+    validation_log_loss: float | None = None  # at the best epoch, nats per text
+    train_accuracy: float | None = None  # best weights, over a sample of the training part as large as validation
+    generalisation_gap: float | None = None  # train_accuracy minus test_accuracy (validation without a test split)
+    best_epoch: int | None = None  # counted from 1
+    epochs_run: int | None = None
+
+    # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
+    train_seconds: float | None = None
+    warmup_steps: int | None = None  # first steps that no speed includes
+    steps: int | None = None  # optimiser steps, warm-up included
+    step_milliseconds_p50: float | None = None
+    step_milliseconds_p95: float | None = None
+    samples_per_second: float | None = None
+    tokens_per_second: float | None = None  # real tokens
+    padded_tokens_per_second: float | None = None  # real tokens and padding
+    padding_fraction: float | None = None  # share of a training batch's cells that is padding
+    inference_milliseconds_p50: float | None = None  # one text at a time
+    seconds_to_target: float | None = None  # train_seconds until validation first reached data.target_accuracy
+    epochs_to_target: int | None = None
+    peak_memory_bytes: int | None = None  # of the GPU where one is used, else of the process
+    wall_seconds: float | None = None  # whole execution, data loading and evaluation included, imports excluded
+
+    # -- environment ---------------------------------------------------------------------------------------------
+    commit: str | None = None  # of the checkout the code ran from; absent for an installed wheel
+    dirty_hash: str | None = None  # hash of uncommitted changes; absent for a clean checkout
+    python_version: str | None = None
+    torch_version: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    operating_system: str | None = None
+    cpu_model: str | None = None
+    cpu_cores: int | None = None  # usable by the process
+    cpu_isa: str | None = None  # what torch dispatches to, such as AVX512
+    memory_bytes: int | None = None
+    accelerator: str | None = None  # cpu | cuda
+    gpu_model: str | None = None
+    gpu_driver: str | None = None
+    devices: int | None = None
+    threads: int | None = None
+    kernel: str | None = None  # execution of the recurrence: torch
+    kernel_operators: list[str] | None = None  # names of the operators that a training step dispatched
+    load_average: float | None = None  # of the machine over the last minute, at the end
+    cpu_steal_fraction: float | None = None  # time taken by other virtual machines during the run
+    cpu_other_fraction: float | None = None  # processor time used by other processes during the run
+
+    # -- configuration -------------------------------------------------------------------------------------------
+    config: dict[str, Scalar] = field(default_factory=dict)  # dotted keys; flat beside the fields above in the file
+
+    def to_json(self) -> str:
+        """The content of `record.json`."""
+        flat = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "config"}
+        return json.dumps({**flat, **self.config}, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRecord:
+        """Read one record.
+
+        Raises: `UserError` if the text is no record, or one of a newer schema than this program knows.
+        """
+        try:
+            tree = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"not a run record: {error}") from None
+        return cls.from_mapping(tree)
+
+    @classmethod
+    def from_mapping(cls, tree: Mapping[str, object]) -> RunRecord:
+        """Build a record from its parsed JSON; see `from_json`."""
+        if not isinstance(tree, Mapping) or not isinstance(tree.get("schema_version"), int):
+            raise UserError("not a run record: no schema_version")
+        if typing.cast(int, tree["schema_version"]) > SCHEMA_VERSION:
+            raise UserError(f"record of schema {tree['schema_version']}, newer than {SCHEMA_VERSION}: update the program")
+        known = {item.name: item for item in fields(cls) if item.name != "config"}
+        missing = [n for n in ("run_id", "execution_id", "pair_key", "arm", "status", "seed") if n not in tree]
+        if missing:
+            raise UserError(f"damaged run record: {missing[0]} is missing")
+        values = {name: value for name, value in tree.items() if name in known}
+        values["status"] = Status(str(values["status"]))
+        values["config"] = {name: value for name, value in tree.items() if name not in known}
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def field_types() -> dict[str, type]:
+    """The scalar type of every scalar field, None stripped: the schema of a table of records."""
+    hints = typing.get_type_hints(RunRecord)
+    scalars: dict[str, type] = {}
+    for name, hint in hints.items():
+        options = [kind for kind in typing.get_args(hint) if kind is not types.NoneType] or [hint]
+        if len(options) == 1 and options[0] in (str, int, float, Status):
+            scalars[name] = str if options[0] is Status else options[0]
+    return scalars

@@ -1,0 +1,1 @@
+"""One file a verb: what `python -m bench VERB` does."""
