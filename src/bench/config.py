@@ -239,6 +239,8 @@ def _check_combinations(config: BenchConfig) -> None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.hardware.devices > 1 and config.hardware.strategy != "ddp":
         raise UserError(f"hardware.devices={config.hardware.devices}: several devices need hardware=ddp")
+    if config.embedding.name == "random" and config.embedding.dimension is None:
+        raise UserError("embedding=random has no file to take a size from: set embedding.dimension=N")
     if config.data.name == "local" and config.data.path is None:
         raise UserError("data=local needs data.path=DIR, a folder with train.{parquet,csv,tsv,jsonl}")
     for key, path in (("data.path", config.data.path), ("embedding.path", config.embedding.path)):

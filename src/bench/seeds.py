@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["split", "vectors", "init", "order", "dropout", "latency", "bootstrap"]
+Stream = Literal["split", "vectors", "init", "order", "dropout", "sample", "bootstrap"]
 
 
 def seed_sequence(seed: int, stream: Stream, *indices: int) -> np.random.SeedSequence:

@@ -122,7 +122,7 @@ class RunRecord:
     devices: int | None = None
     threads: int | None = None
     kernel: str | None = None  # execution of the recurrence: torch
-    kernel_operators: list[str] | None = None  # names of the operators that a training step dispatched
+    kernel_operators: list[str] | None = None  # operators that the recurrent layers dispatched, forward and backward, views left out
     load_average: float | None = None  # of the machine over the last minute, at the end
     cpu_steal_fraction: float | None = None  # time taken by other virtual machines during the run
     cpu_other_fraction: float | None = None  # processor time used by other processes during the run

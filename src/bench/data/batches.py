@@ -1,0 +1,155 @@
+"""Length-bucketed batches, built from flat arrays, and their exact division among processes.
+
+The order of batches depends on the seed, the epoch and the lengths of the texts alone, so every cell sees the same
+batches. No text is repeated or lost when several processes share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from bench.data.text import PADDING, Ragged
+from bench.seeds import generator
+
+_BUCKET_BATCHES = 50  # texts are sorted by length within so many batches: little padding, much variety
+
+
+class Batch(NamedTuple):
+    """Some texts of one split, padded to the longest.
+
+    tokens: (batch, time) int64 vector rows;  lengths, labels, rows: (batch,) int64, rows being positions in the split;
+    weights: (batch,) float32, of each text in the mean loss, 0 for a text that only fills an empty share.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    labels: Tensor
+    rows: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One split, ready for batching. ids: vector rows;  labels: (texts,) int64;  names: an id per text."""
+
+    ids: Ragged
+    labels: np.ndarray
+    names: list[str]
+    max_length: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(texts,) int64: tokens per text after truncation."""
+        return np.minimum(self.ids.lengths, self.max_length)
+
+    def subset(self, rows: np.ndarray) -> Texts:
+        """Some of the texts, in the given order."""
+        lengths = self.ids.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        positions = np.arange(offsets[-1]) + np.repeat(self.ids.offsets[rows] - offsets[:-1], lengths)
+        ids = Ragged(self.ids.ids[positions], offsets)
+        return Texts(ids, self.labels[rows], [self.names[row] for row in rows.tolist()], self.max_length)
+
+
+class Share(NamedTuple):
+    """The rows of one batch that fall to one process, and each row's weight in that process's loss."""
+
+    rows: np.ndarray
+    weights: np.ndarray
+
+
+def share_of(batch: np.ndarray, rank: int, world_size: int) -> Share:
+    """Every `world_size`-th row of a batch, from `rank` on.
+
+    Processes average their gradients, so a row weighs `world_size / len(batch)`: the average over processes is then
+    the mean over the batch also where shares differ in size. A process left without a row gets one of weight 0.
+    """
+    rows = batch[rank::world_size]
+    if len(rows) == 0:
+        return Share(batch[:1], np.zeros(1, np.float32))
+    return Share(rows, np.full(len(rows), world_size / len(batch), np.float32))
+
+
+class BatchDataset(Dataset[Batch]):
+    """Builds a padded batch from a `Share` of rows."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.texts = texts
+        self._lengths = texts.lengths
+
+    def __getitem__(self, share: Share) -> Batch:  # type: ignore[override]
+        rows, weights = share
+        lengths = self._lengths[rows]
+        steps = np.arange(lengths.max())
+        valid = steps < lengths[:, None]
+        positions = np.where(valid, self.texts.ids.offsets[rows, None] + steps, 0)
+        tokens = np.where(valid, self.texts.ids.ids[positions], PADDING)
+        return Batch(
+            torch.from_numpy(tokens.astype(np.int64)),
+            torch.from_numpy(lengths),
+            torch.from_numpy(self.texts.labels[rows]),
+            torch.from_numpy(rows),
+            torch.from_numpy(weights),
+        )
+
+
+class BucketSampler(Sampler[Share]):
+    """Training batches: shuffled, sorted by length within buckets of batches, shuffled again; anew each epoch."""
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws; Lightning calls this."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Share]:
+        return (share_of(batch, self.rank, self.world_size) for batch in self.batches())
+
+    def batches(self) -> list[np.ndarray]:
+        """All batches of the current epoch, over all processes."""
+        random = generator(self.seed, "order", self.epoch)
+        order = random.permutation(len(self.lengths))
+        bucket = self.batch_size * _BUCKET_BATCHES
+        batches = []
+        for start in range(0, len(order), bucket):
+            rows = order[start : start + bucket]
+            rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+            batches += [rows[first : first + self.batch_size] for first in range(0, len(rows), self.batch_size)]
+        return [batches[position] for position in random.permutation(len(batches))]
+
+
+class SortedSampler(Sampler[Share]):
+    """Evaluation batches: every text once, longest first, so that memory runs out at once or not at all."""
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Share]:
+        order = np.argsort(-self.lengths, kind="stable")
+        for first in range(0, len(order), self.batch_size):
+            yield share_of(order[first : first + self.batch_size], self.rank, self.world_size)

@@ -1,0 +1,136 @@
+"""What watches a fit: the choice of the best epoch, the learning curve, the limit on time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from bench.config import TrainingConfig
+from bench.data.batches import Batch
+from bench.models.classifier import Classifier, SplitQuality
+from bench.runs.clock import TrainingClock
+
+
+class Selection(Callback):
+    """Keeps the weights of the best validation epoch in memory, and stops when no better one comes.
+
+    Better is a higher accuracy, or the same accuracy at a lower log loss: with a few hundred validation texts, ties
+    are common.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.best: SplitQuality | None = None
+        self.best_epoch: int | None = None
+        self.weights: dict[str, Tensor] = {}
+        self.stopped = False
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Compare the epoch with the best one so far."""
+        assert isinstance(module, Classifier)
+        quality, epoch = module.validation, trainer.current_epoch + 1
+        assert quality is not None
+        if self.best is None or (quality.accuracy, -quality.log_loss) > (self.best.accuracy, -self.best.log_loss):
+            self.best, self.best_epoch = quality, epoch
+            self.weights = {name: value.detach().cpu().clone() for name, value in module.network.state_dict().items()}
+        elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
+            self.stopped = trainer.should_stop = True
+
+
+class TimeLimit(Callback):
+    """Ends training once the clock has counted so many seconds of it."""
+
+    def __init__(self, clock: TrainingClock, max_seconds: float) -> None:
+        self.clock = clock
+        self.max_seconds = max_seconds
+        self.stopped = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Tensor, batch: Batch, batch_index: int
+    ) -> None:
+        """All processes stop at the same step: as soon as one of them is over time."""
+        over = self.clock.seconds >= self.max_seconds
+        if trainer.world_size > 1:
+            over = trainer.strategy.reduce_boolean_decision(over, all=False)
+        if over:
+            self.stopped = trainer.should_stop = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveRow:
+    """One row of the learning curve.
+
+    step: optimiser steps taken;  epoch: counted from 1;  split: train (mean over the steps since the last row) or
+    validation (whole split).
+    """
+
+    step: int
+    epoch: int
+    split: str
+    loss: float
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+
+
+@dataclass
+class LearningCurve(Callback):
+    """Collects the learning curve, and hands each row to the trackers and to whoever shows progress."""
+
+    recipe: TrainingConfig
+    clock: TrainingClock
+    on_row: Callable[[CurveRow], None] | None = None
+    rows: list[CurveRow] = field(default_factory=list)
+    _losses: list[Tensor] = field(default_factory=list)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: dict[str, Tensor], batch: Batch, batch_index: int
+    ) -> None:
+        """A row every `log_every_steps` steps."""
+        assert isinstance(module, Classifier)
+        self._losses.append(outputs["loss"].detach())
+        if trainer.global_step % self.recipe.log_every_steps:
+            return
+        row = CurveRow(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch + 1,
+            split="train",
+            loss=float(torch.stack(self._losses).mean()),
+            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            gradient_norm=None if module.gradient_norm is None else float(module.gradient_norm),
+        )
+        self._losses.clear()
+        self._add(trainer, row)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """A row for every evaluation."""
+        assert isinstance(module, Classifier)
+        quality = module.validation
+        assert quality is not None
+        self._add(
+            trainer,
+            CurveRow(
+                step=trainer.global_step,
+                epoch=trainer.current_epoch + 1,
+                split="validation",
+                loss=quality.log_loss,
+                accuracy=quality.accuracy,
+                macro_f1=quality.macro_f1,
+            ),
+        )
+
+    def _add(self, trainer: Trainer, row: CurveRow) -> None:
+        self.rows.append(row)
+        if self.on_row is not None:
+            self.on_row(row)
+        named = {"loss": row.loss, "accuracy": row.accuracy, "macro_f1": row.macro_f1,
+                 "gradient_norm": row.gradient_norm, "learning_rate": row.learning_rate}  # fmt: skip
+        metrics = {f"{row.split}/{name}": value for name, value in named.items() if value is not None}
+        metrics |= {"epoch": row.epoch, "tokens_per_second": self.clock.recent_tokens_per_second()}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=row.step)

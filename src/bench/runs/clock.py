@@ -1,0 +1,147 @@
+"""An honest clock: device-synchronised, warm-up and evaluation excluded, the slowest process counts.
+
+A step lasts from the end of the step before it to its own end, so waiting for data is part of it. On a GPU the marks
+are CUDA events in the stream of the work, so that measuring does not make the host wait at every step.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from bench.data.batches import Batch
+
+WARMUP_STEPS = 5
+_ENOUGH_STEPS = 10 * WARMUP_STEPS  # a shorter run has no step to spare for warm-up
+
+Mark = float | torch.cuda.Event
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the clock read. Times in seconds or milliseconds as named; rates count all processes together."""
+
+    steps: int
+    warmup_steps: int
+    train_seconds: float
+    step_milliseconds_p50: float
+    step_milliseconds_p95: float
+    samples_per_second: float
+    tokens_per_second: float
+    padded_tokens_per_second: float
+    padding_fraction: float
+    cumulative: np.ndarray  # (steps + 1,) train_seconds after so many steps
+
+    def seconds_after(self, step: int) -> float:
+        """`train_seconds` when `step` steps had been taken."""
+        return float(self.cumulative[step])
+
+
+class TrainingClock(Callback):
+    """Times every optimiser step of a fit."""
+
+    def __init__(self) -> None:
+        self._durations: list[float] = []
+        self._counts: list[tuple[int, int, int]] = []  # texts, real tokens, padded tokens of each step
+        self._marks: list[Mark] = []
+        self._started = 0.0
+        self.seconds = 0.0  # host time in training so far; on a GPU an estimate until the segment ends
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Batch, batch_index: int) -> None:
+        """Open a segment of uninterrupted training."""
+        if not self._marks:
+            _synchronise(module)
+            self._marks.append(_mark(module))
+            self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Tensor, batch: Batch, batch_index: int
+    ) -> None:
+        """Close a step."""
+        self._marks.append(_mark(module))
+        now = time.perf_counter()
+        self.seconds += now - self._started
+        self._started = now
+        counted = batch.weights > 0
+        self._counts.append((int(counted.sum()), int(batch.lengths[counted].sum()), batch.tokens.numel()))
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Evaluation is not training time."""
+        self._close_segment(module)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Close what is open."""
+        self._close_segment(module)
+
+    def _close_segment(self, module: LightningModule) -> None:
+        _synchronise(module)
+        self._durations += [
+            _between(first, second) for first, second in zip(self._marks, self._marks[1:], strict=False)
+        ]
+        self._marks = []
+
+    def recent_tokens_per_second(self, steps: int = 20) -> float:
+        """Real tokens per second of this process over its last steps, for display."""
+        if not self.seconds or not self._counts:
+            return 0.0
+        tokens = sum(tokens for _, tokens, _ in self._counts)
+        return tokens / self.seconds
+
+    def timing(self) -> Timing | None:
+        """The reading over all processes; None if no step was taken."""
+        durations = np.array(self._durations)
+        counts = np.array(self._counts[: len(durations)], dtype=np.int64)
+        if len(durations) == 0:
+            return None
+        durations, counts = _over_processes(durations, counts)
+        warmup = WARMUP_STEPS if len(durations) >= _ENOUGH_STEPS else 0
+        timed, counted = durations[warmup:], counts[warmup:].sum(axis=0)
+        seconds = float(timed.sum())
+        cumulative = np.concatenate([[0.0], np.cumsum(np.where(np.arange(len(durations)) < warmup, 0.0, durations))])
+        return Timing(
+            steps=len(durations),
+            warmup_steps=warmup,
+            train_seconds=seconds,
+            step_milliseconds_p50=float(np.percentile(timed, 50) * 1e3),
+            step_milliseconds_p95=float(np.percentile(timed, 95) * 1e3),
+            samples_per_second=float(counted[0] / seconds),
+            tokens_per_second=float(counted[1] / seconds),
+            padded_tokens_per_second=float(counted[2] / seconds),
+            padding_fraction=float(1 - counts[:, 1].sum() / counts[:, 2].sum()),
+            cumulative=cumulative,
+        )
+
+
+def _over_processes(durations: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each step's longest duration and summed counts over all processes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return durations, counts
+    gathered: list[tuple[np.ndarray, np.ndarray]] = [(durations, counts)] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, (durations, counts))
+    return np.max([part[0] for part in gathered], axis=0), np.sum([part[1] for part in gathered], axis=0)
+
+
+def _mark(module: LightningModule) -> Mark:
+    if module.device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _between(first: Mark, second: Mark) -> float:
+    """Seconds from one mark to the next; the device has been synchronised."""
+    if isinstance(first, float) and isinstance(second, float):
+        return second - first
+    assert isinstance(first, torch.cuda.Event)
+    return float(first.elapsed_time(second)) / 1e3
+
+
+def _synchronise(module: LightningModule) -> None:
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)

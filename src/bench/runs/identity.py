@@ -1,0 +1,133 @@
+"""Which run is this: from a configuration to what it resolves to on this machine, and the hashes that name it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Scalar, flatten
+from bench.data.sources import Corpus, open_corpus
+from bench.embeddings.formats import VectorFile, find_vectors
+from bench.errors import UserError
+from bench.models.sizes import matched_width
+from bench.runs.environment import code_version
+
+# What a run computes does not depend on these: where it looks, what it is called, how it is written down.
+_NOT_SCIENCE = {
+    "model.hidden_size", "model.match", "model.kernel",
+    "data.name", "data.path", "data.mirror", "data.package", "data.hub_id", "data.hub_config", "data.hub_revision",
+    "data.hub_splits", "data.text_column", "data.label_column", "data.labels", "data.deduplicate",
+    "data.target_accuracy", "data.licence", "data.citation",
+    "embedding.path", "embedding.files", "embedding.dimension",
+    "training.log_every_steps",
+    "results", "force", "keep", "dry_run",
+}  # fmt: skip
+_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.")
+# What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
+_COMPARED = {"model.cell", "model.forget_bias", "model.hidden_size_resolved", "model.kernel_resolved"}
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A run with everything settled that training depends on. hidden_size: after matching;  dimension: of vectors."""
+
+    config: BenchConfig
+    corpus: Corpus
+    vectors: VectorFile | None
+    dimension: int
+    hidden_size: int
+    kernel: str
+    run_id: str
+    pair_key: str
+    arm: str
+    code_version: str
+
+
+class Opened:
+    """Corpora and vector files already opened: a sweep asks for the same ones with every member."""
+
+    def __init__(self) -> None:
+        self._corpora: dict[str, Corpus] = {}
+        self._vectors: dict[str, VectorFile | None] = {}
+
+    def corpus(self, data: DataConfig) -> Corpus:
+        """The corpus, opened at the first request."""
+        key = repr(data)
+        if key not in self._corpora:
+            self._corpora[key] = open_corpus(data)
+        return self._corpora[key]
+
+    def vectors(self, embedding: EmbeddingConfig) -> VectorFile | None:
+        """The vector file, found and fingerprinted at the first request."""
+        key = repr(embedding)
+        if key not in self._vectors:
+            self._vectors[key] = find_vectors(embedding)
+        return self._vectors[key]
+
+
+def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
+    """Find the corpus and the vectors of a configuration, and name the run. Imports no torch.
+
+    opened: shared between calls, so that a plan of many runs opens each file once.
+    Raises: `UserError` if the corpus or the vectors cannot be had, or do not fit the configuration.
+    """
+    opened = opened or Opened()
+    corpus = opened.corpus(config.data)
+    vectors = opened.vectors(config.embedding)
+    dimension = vectors.dimension if vectors else config.embedding.dimension
+    assert dimension is not None  # build_config saw to it
+    if config.model.output == "sigmoid" and len(corpus.label_names) != 2:
+        raise UserError(
+            f"model.output=sigmoid needs two classes, data={corpus.name} has {len(corpus.label_names)}: "
+            "use model.output=softmax"
+        )
+    hidden_size = matched_width(config.model, dimension)
+    kernel = "torch"
+    version = code_version()
+    science = {
+        **_science(config),
+        "model.hidden_size_resolved": hidden_size,
+        "model.kernel_resolved": kernel,
+        "data.fingerprint": corpus.fingerprint,
+        "embedding.dimension_resolved": dimension,
+        "embedding.fingerprint": vectors.fingerprint if vectors else None,
+    }
+    matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
+    declared = {key: value for key, value in {**science, **matching}.items() if key not in _COMPARED}
+    return ResolvedRun(
+        config=config,
+        corpus=corpus,
+        vectors=vectors,
+        dimension=dimension,
+        hidden_size=hidden_size,
+        kernel=kernel,
+        run_id=_digest({**science, "code": version}),
+        pair_key=_digest(declared),
+        arm=_arm(config, {**science, **matching}),
+        code_version=version,
+    )
+
+
+def _science(config: BenchConfig) -> dict[str, Scalar]:
+    kept = {
+        key: value
+        for key, value in flatten(config)
+        if key not in _NOT_SCIENCE and not key.startswith(_NOT_SCIENCE_GROUPS)
+    }
+    return {**kept, "precision": config.hardware.precision}
+
+
+def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:
+    """A readable name of the configuration without its seed, made unique by a short hash."""
+    model = config.model
+    shape = f"{model.cell}-{model.hidden_size}" + (f"x{model.num_layers}" if model.num_layers > 1 else "")
+    both = "-bidirectional" if model.bidirectional else ""
+    digest = _digest({key: value for key, value in science.items() if key != "seed"})[:6]
+    return f"{config.data.name}/{config.embedding.name}/{shape}{both}-{model.pooling}/{digest}"
+
+
+def _digest(values: Mapping[str, Scalar]) -> str:
+    """Twelve hexadecimal characters that depend on the values, not on their order."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,177 @@
+"""A table of all records, kept in one file beside them so that thousands are read in one go.
+
+The index is never a source of truth: it can be deleted at any time and is rebuilt from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.config import BenchConfig, Scalar
+from bench.errors import UserError
+from bench.files import write_atomically
+from bench.runs.record import RunRecord, field_types
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow as pa
+
+Key = tuple[str, str]  # run_id, execution_id
+Stamp = tuple[int, int]  # modification time in nanoseconds, size in bytes: when they change, the record is read again
+Row = dict[str, Scalar]
+Kind = Literal["text", "integer", "number", "flag", "json"]
+
+_KINDS: dict[object, Kind] = {str: "text", int: "integer", float: "number", bool: "flag"}
+_TYPES: dict[Kind, tuple[type, ...]] = {"text": (str,), "integer": (int,), "number": (int, float), "flag": (bool,)}
+_EXTRA = "_extra"  # JSON of configuration keys that this version does not know
+_STAMP = ("_modified_ns", "_bytes")
+
+
+@cache
+def columns() -> dict[str, Kind]:
+    """Every column of the table and what it holds: the record's fields, then the dotted configuration keys.
+
+    Lists and mappings of a record (`packages`, `kernel_operators`, …) stand in their column as JSON text.
+    """
+    scalars = field_types()
+    of_record: dict[str, Kind] = {
+        item.name: _KINDS[scalars[item.name]] if item.name in scalars else "json"
+        for item in fields(RunRecord)
+        if item.name != "config"
+    }
+    of_config = {name: kind for name, kind in _config_kinds(BenchConfig, "") if name not in of_record}
+    return {**of_record, **of_config}
+
+
+def row_of(record: RunRecord) -> Row:
+    """One row of the table.
+
+    Raises: `UserError` if a value is not of its column's kind.
+    """
+    values = {**record.config, **{item.name: getattr(record, item.name) for item in fields(record)}}
+    del values["config"]
+    row = {name: _checked(name, values.pop(name, None), kind) for name, kind in columns().items()}
+    unknown = {name: value for name, value in values.items() if value is not None}
+    return {**row, _EXTRA: json.dumps(unknown) if unknown else None}
+
+
+def refresh(path: Path, found: Mapping[Key, Stamp], read: Callable[[Key], Row | None]) -> pa.Table:
+    """The index brought up to date with the records found on disk, and written back where that is allowed.
+
+    found: the records that exist; read: the row of one of them, None where it is damaged.
+    """
+    import pyarrow as pa
+
+    index = _load(path)
+    keys = zip(*(index[name].to_pylist() for name in ("run_id", "execution_id")), strict=True)
+    stamps = zip(*(index[name].to_pylist() for name in _STAMP), strict=True)
+    kept = {key: found.get(key) == stamp for key, stamp in zip(keys, stamps, strict=True)}
+    rows = []
+    for key, stamp in found.items():
+        if not kept.get(key) and (row := read(key)) is not None:
+            rows.append({**row, **dict(zip(_STAMP, stamp, strict=True))})
+    if not rows and all(kept.values()):
+        return index
+    fresh = pa.Table.from_pylist(rows, schema=index.schema)
+    index = pa.concat_tables([index.filter(pa.array(list(kept.values()), pa.bool_())), fresh])
+    index = index.sort_by([(name, "ascending") for name in ("started_at", "run_id", "execution_id")])
+    _save(path, index)
+    return index
+
+
+def to_frame(index: pa.Table) -> pandas.DataFrame:
+    """The index as a data frame whose column types do not depend on its content: string, Int64, float64, boolean."""
+    import pandas as pd
+    import pyarrow as pa
+
+    unknown = [json.loads(text) if text else {} for text in index[_EXTRA].to_pylist()]
+    table = index.drop_columns([_EXTRA, *_STAMP])
+    for name in sorted({name for entry in unknown for name in entry}):
+        table = table.append_column(name, _column([entry.get(name) for entry in unknown]))
+    dtypes = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pandas.DataFrame = table.replace_schema_metadata(None).to_pandas(types_mapper=dtypes.get)
+    return frame
+
+
+def _config_kinds(schema: type, prefix: str) -> Iterator[tuple[str, Kind]]:
+    """The dotted keys below a configuration class and what they hold once flattened."""
+    for name, hint in typing.get_type_hints(schema).items():
+        options = [option for option in _options(hint) if option is not types.NoneType]
+        if is_dataclass(options[0]):
+            yield from _config_kinds(typing.cast(type, options[0]), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _KINDS.get(options[0], "text")
+
+
+def _options(hint: object) -> tuple[object, ...]:
+    """The members of a union, or the hint itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def _checked(name: str, value: object, kind: Kind) -> Scalar:
+    """The value as its column holds it."""
+    if value is None:
+        return None
+    if kind == "json":
+        return json.dumps(value)
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "flag"):
+        raise UserError(f"damaged run record: {name} is {value!r}, which is no {kind}")
+    return typing.cast(Scalar, value)
+
+
+def _schema() -> pa.Schema:
+    """The index file's schema; its fingerprint tells an index of another version of the program."""
+    import pyarrow as pa
+
+    arrow = {
+        "text": pa.string(),
+        "json": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+    }
+    names = [(name, arrow[kind]) for name, kind in columns().items()]
+    names += [(_EXTRA, pa.string()), *((name, pa.int64()) for name in _STAMP)]
+    fingerprint = hashlib.sha256(json.dumps(columns()).encode()).hexdigest()
+    return pa.schema(names, metadata={"columns": fingerprint})
+
+
+def _load(path: Path) -> pa.Table:
+    """The index as it was last written; empty where it is absent, damaged, or of other columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema()
+    try:
+        index = pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return schema.empty_table()
+    return index if index.schema.equals(schema, check_metadata=True) else schema.empty_table()
+
+
+def _save(path: Path, index: pa.Table) -> None:
+    """Keep the index for the next reader; a folder that cannot be written to is merely read more slowly."""
+    import pyarrow.parquet as pq
+
+    with contextlib.suppress(OSError, UserError):
+        write_atomically(path, lambda temporary: pq.write_table(index, temporary, compression="zstd"))
+
+
+def _column(values: Iterable[Scalar]) -> pa.Array:
+    """A column of unknown meaning, typed by what it holds."""
+    import pyarrow as pa
+
+    values = list(values)
+    held = {type(value) for value in values if value is not None}
+    if held in ({bool}, {int}, {float}, {int, float}):
+        return pa.array([float(v) if v is not None and float in held else v for v in values])
+    return pa.array([None if value is None else str(value) for value in values], pa.string())

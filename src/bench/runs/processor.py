@@ -1,0 +1,56 @@
+"""The processor: its name, and how many of its cores this process may use."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def cpu_model() -> str:
+    """The processor's name as its maker gives it, else the name of its architecture."""
+    name = ""
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", lines, re.MULTILINE)
+        name = found.group(1) if found else ""
+    elif sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        name = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return " ".join(name.split()) or platform.processor() or platform.machine()
+
+
+def usable_cores(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: its affinity, and below that a container's limit."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(int(limit) for limit in cpu_limits(control_groups))]))
+
+
+def cpu_limits(root: Path) -> Iterator[float]:
+    """Processor limits in cores set by control groups (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), this one's and above."""
+    for folder, files in ((root, ("cpu.max",)), (root / "cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us"))):
+        for group in _own_groups(folder):
+            try:
+                quota, period = " ".join((group / file).read_text(encoding="ascii") for file in files).split()
+            except (OSError, ValueError):
+                continue
+            if quota not in ("max", "-1"):
+                yield int(quota) / int(period)
+
+
+def _own_groups(root: Path) -> Iterator[Path]:
+    """The root, this process's control group below it where it has one, and the groups between them."""
+    yield root
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if (root.name in controllers.split(",")) if controllers else (root.name == "cgroup"):
+            group = root / path.lstrip("/")
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root) and folder != root)

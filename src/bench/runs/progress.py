@@ -1,0 +1,77 @@
+"""Live progress of one run: a bar in a terminal, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from bench.config import TrainingConfig
+from bench.runs.callbacks import CurveRow
+from bench.runs.clock import TrainingClock
+
+
+class RunProgress:
+    """Shows epoch, loss, validation accuracy, tokens per second and the time left while it is open."""
+
+    def __init__(self, console: Console, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock) -> None:
+        self.console = console
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.clock = clock
+        self.loss: float | None = None
+        self.accuracy: float | None = None
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> RunProgress:
+        if self.console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"),
+                console=self.console, transient=True,
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task(self._title(1), total=self.planned_steps, facts="starting")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps of all epochs; early stopping may end sooner."""
+        return self.steps_per_epoch * self.recipe.epochs
+
+    def seconds_left(self, step: int) -> float:
+        """Until the last planned step at the speed so far, or until the limit on time."""
+        left = self.clock.seconds / max(step, 1) * (self.planned_steps - step)
+        limit = self.recipe.max_seconds
+        return left if limit is None else min(left, max(limit - self.clock.seconds, 0.0))
+
+    def on_row(self, row: CurveRow) -> None:
+        """Take in a row of the learning curve."""
+        if row.split == "validation":
+            self.accuracy = row.accuracy
+            self.console.print(f"{self._title(row.epoch)}  {self._facts(row.step)}", highlight=False)
+        else:
+            self.loss = row.loss
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task, completed=row.step, description=self._title(row.epoch), facts=self._facts(row.step)
+            )
+
+    def _title(self, epoch: int) -> str:
+        return f"epoch {epoch}/{self.recipe.epochs}"
+
+    def _facts(self, step: int) -> str:
+        facts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
+        if self.accuracy is not None:
+            facts.append(f"validation accuracy {self.accuracy:.1%}")
+        facts.append(f"{self.clock.recent_tokens_per_second():,.0f} tokens/s")
+        minutes, seconds = divmod(round(self.seconds_left(step)), 60)
+        facts.append(f"at most {minutes}:{seconds:02} left" if self.recipe.patience else f"{minutes}:{seconds:02} left")
+        return "  ".join(facts)

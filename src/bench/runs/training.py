@@ -1,0 +1,202 @@
+"""One fit, from resolved run to measured weights. What it has learned so far stays readable if it breaks off."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+
+from bench.config import HardwareConfig
+from bench.data.module import PreparedData, TextDataModule, prepare
+from bench.embeddings.table import EmbeddingTable, build_table
+from bench.models.classifier import Classifier, Predictions, SplitQuality
+from bench.models.encoder import TextClassifier
+from bench.runs.callbacks import CurveRow, LearningCurve, Selection, TimeLimit
+from bench.runs.clock import TrainingClock
+from bench.runs.processor import usable_cores
+from bench.runs.identity import ResolvedRun
+from bench.runs.probe import KernelProbe, inference_milliseconds
+from bench.seeds import generator
+
+_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Quality of the best weights on each split, and the predictions that are kept (test, else validation)."""
+
+    train: SplitQuality
+    validation: SplitQuality
+    test: SplitQuality | None
+    predictions: Predictions
+
+
+class Fit:
+    """Prepares, trains and evaluates one run.
+
+    `on_row` sees every row of the learning curve as it comes. After `run` has returned or raised, the attributes hold
+    what was reached.
+    """
+
+    def __init__(
+        self, resolved: ResolvedRun, loggers: Sequence[Logger] = (), on_row: Callable[[CurveRow], None] | None = None
+    ) -> None:
+        config = resolved.config
+        self.resolved = resolved
+        self.threads = set_threads(config.hardware)
+        self.data: PreparedData = prepare(resolved.corpus, config.data, config.seed)
+        vocabulary = self.data.vocabulary
+        self.table: EmbeddingTable = build_table(
+            config.embedding, vocabulary.words, vocabulary.counts, resolved.vectors, config.seed
+        )
+        self.network = TextClassifier(
+            config.model,
+            resolved.hidden_size,
+            torch.from_numpy(self.table.values),
+            config.embedding.trainable,
+            self.data.classes,
+            config.seed,
+        )
+        self.clock = TrainingClock()
+        self.probe = KernelProbe()
+        self.selection = Selection(config.training.patience)
+        self.curve = LearningCurve(config.training, self.clock, on_row)
+        limit = config.training.max_seconds
+        self.time_limit = None if limit is None else TimeLimit(self.clock, limit)
+        # The clock comes first, so that no callback's work falls into a step's time but its own.
+        callbacks = [
+            self.clock,
+            self.probe,
+            self.selection,
+            self.curve,
+            *([self.time_limit] if self.time_limit else []),
+        ]
+        self.trainer = make_trainer(config.hardware, config.training.epochs, list(loggers), callbacks)
+        self.evaluation: Evaluation | None = None
+        self.inference_milliseconds: float | None = None
+        self.last_weights: dict[str, Tensor] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the training part."""
+        return -(-len(self.data.train) // self.resolved.config.training.batch_size)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why training ended: epochs, patience or max_seconds."""
+        if self.time_limit is not None and self.time_limit.stopped:
+            return "max_seconds"
+        return "patience" if self.selection.stopped else "epochs"
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """All parameters, and those that are trained."""
+        counts = [(weight.numel(), weight.requires_grad) for weight in self.network.parameters()]
+        return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
+
+    def run(self) -> None:
+        """Train, go back to the best epoch, and read the test split, once."""
+        config = self.resolved.config
+        planned = self.steps_per_epoch * config.training.epochs
+        module = Classifier(self.network, config.training, self.data.classes, planned, config.seed)
+        batches = TextDataModule(self.data, config.training.batch_size, config.seed)
+        self.trainer.fit(module, datamodule=batches)
+        if config.keep_weights == "all":
+            self.last_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.selection.weights)
+        self.evaluation = self._evaluate(module, batches)
+        device = self.trainer.strategy.root_device
+        self.inference_milliseconds = inference_milliseconds(self.network, self.data.validation, device)
+
+    def _evaluate(self, module: Classifier, batches: TextDataModule) -> Evaluation:
+        train = self.data.train
+        size = min(len(train), len(self.data.validation))
+        rows = generator(self.resolved.config.seed, "sample").permutation(len(train))[:size]
+        parts = [train.subset(np.sort(rows)), self.data.validation]
+        parts += [] if self.data.test is None else [self.data.test]
+        for part in parts:
+            self.trainer.test(module, dataloaders=batches.evaluation_loader(part), verbose=False)
+        train_quality, validation_quality = (quality for quality, _ in module.tested[:2])
+        quality, predictions = module.tested[-1]
+        return Evaluation(
+            train=train_quality,
+            validation=validation_quality,
+            test=None if self.data.test is None else quality,
+            predictions=predictions,
+        )
+
+    def peak_memory_bytes(self) -> int:
+        """Of the GPU where one is used, else of this process; the largest over all processes."""
+        if self.trainer.strategy.root_device.type == "cuda":
+            peak = int(torch.cuda.max_memory_allocated())
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            peaks = [peak] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(peaks, peak)
+            return max(peaks)
+        return peak
+
+
+def set_threads(hardware: HardwareConfig) -> int:
+    """Give each process of this machine its share of the cores, or as many threads as were asked for."""
+    threads = hardware.threads or max(1, usable_cores() // hardware.devices)
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # vanishing gradients would otherwise slow the processor down, not only learning
+    return threads
+
+
+def make_trainer(
+    hardware: HardwareConfig, epochs: int, loggers: list[Logger], callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """Lightning's trainer without what this project does itself: checkpoints, progress, sharding, clipping.
+
+    Raises: `UserError` by way of the door if the accelerator is not there.
+    """
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        strategy=hardware.strategy,
+        precision=_PRECISION[hardware.precision],  # type: ignore[arg-type]
+        logger=loggers or False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advice that does not apply here (workers, logging intervals, batch sizes)."""
+    names = ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning.*|lightning_fabric.*|torch\.utils\.data.*")
+        warnings.filterwarnings("ignore", message=".*srun.*|.*barrier.*|.*LeafSpec.*")
+        try:
+            yield
+        finally:
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes: false for those that a distributed run started beside the first one."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,201 @@
+"""`python -m bench clean`: what results and caches weigh, and less of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import UserError, did_you_mean
+from bench.files import cache_root
+from bench.runs.store import CURVE, PREDICTIONS, RECORD, WEIGHTS, WEIGHTS_LAST, Store
+
+USAGE = "python -m bench clean [keep=none|best|all] [cache=true] [results=DIR]"
+
+_CHOICES = {"keep": ("none", "best", "all"), "cache": ("true", "false")}
+_KINDS = {RECORD: "records", PREDICTIONS: "predictions", CURVE: "curves", WEIGHTS: "weights", WEIGHTS_LAST: "weights"}
+_TRACKERS = ("wandb", "csv", "tensorboard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for. keep: the weights to keep, None to only report; cache: also empty the encoded corpora."""
+
+    keep: Literal["none", "best", "all"] | None
+    cache: bool
+    results: Path
+
+
+@dataclass
+class Pile:
+    """A number of files and their size in bytes."""
+
+    files: int = 0
+    size: int = 0
+
+    def add(self, size: int) -> None:
+        """Put one more file on it."""
+        self.files += 1
+        self.size += size
+
+
+def clean(arguments: Sequence[str]) -> int:
+    """Report what lies on disk, or make it less; never deletes a record, a prediction or a curve.
+
+    Raises: `UserError` for arguments it does not know, and for files that cannot be deleted.
+    """
+    request = _parse(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    freed = _delete(_unwanted_weights(request))
+    if request.cache:
+        emptied = _empty(cache_root() / "encoded")
+        freed = Pile(freed.files + emptied.files, freed.size + emptied.size)
+    results = _results_piles(request.results)
+    for title, piles in ((f"results in {request.results}", results), (f"caches in {cache_root()}", _cache_piles())):
+        console.print(title, _as_table(piles), sep="\n", markup=False)
+    if request.cache or request.keep in ("none", "best"):
+        console.print(f"freed {_readable(freed.size)}, {freed.files} files")
+    else:
+        console.print("\n".join(_advice(request.results, results["weights"])))
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> Request:
+    """The arguments as a request.
+
+    Raises: `UserError` for unknown keys and values, and for a results folder that was named and does not exist.
+    """
+    given: dict[str, str] = {}
+    known = (*_CHOICES, "results")
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in known:
+            raise UserError(f"clean: unknown argument '{argument}': {did_you_mean(key, known)} ({USAGE})")
+        if not value:
+            raise UserError(f"clean: {key} needs a value ({USAGE})")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise UserError(f"clean: {argument}: {did_you_mean(value, _CHOICES[key])}")
+        given[key] = value
+    results = Path(given.get("results", "results")).expanduser()
+    if "results" in given and not results.is_dir():
+        raise UserError(f"clean: results={results}: no such folder")
+    keep = cast(Literal["none", "best", "all"] | None, given.get("keep"))
+    return Request(keep=keep, cache=given.get("cache") == "true", results=results)
+
+
+def _unwanted_weights(request: Request) -> list[Path]:
+    """The weight files that `keep` leaves no place for."""
+    store = Store(request.results)
+    if request.keep == "none":
+        return [path for name in (WEIGHTS, WEIGHTS_LAST) for path in store.runs.glob(f"*/*/{name}")]
+    if request.keep == "best" and request.results.is_dir():
+        return _all_but_the_best(store)
+    return []
+
+
+def _all_but_the_best(store: Store) -> list[Path]:
+    """Weights that are not of the best epoch of the best run of an arm: highest validation accuracy, earliest at a tie.
+
+    Only runs whose best weights are still on disk compete, so that every arm keeps one. Weights without a readable
+    record belong to no arm and stay.
+    """
+    table = store.table()
+    columns = ("arm", "run_id", "execution_id", "validation_accuracy")
+    kept: dict[str, tuple[float, Path]] = {}
+    found: list[Path] = []
+    for arm, run_id, execution_id, accuracy in zip(*(table[name].tolist() for name in columns), strict=True):
+        folder = store.folder(run_id, execution_id)
+        found += [path for path in (folder / WEIGHTS, folder / WEIGHTS_LAST) if path.exists()]
+        score = -1.0 if math.isnan(accuracy) else accuracy  # a run that failed before its first evaluation
+        if (folder / WEIGHTS).exists() and (arm not in kept or score > kept[arm][0]):
+            kept[arm] = (score, folder / WEIGHTS)
+    best = {path for _, path in kept.values()}
+    return [path for path in found if path not in best]
+
+
+def _delete(paths: Iterable[Path]) -> Pile:
+    freed = Pile()
+    for path in paths:
+        try:
+            size = path.lstat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UserError(f"clean: cannot delete {path}: {error.strerror}") from None
+        freed.add(size)
+    return freed
+
+
+def _empty(folder: Path) -> Pile:
+    """Delete what a folder holds, subfolders included, and keep the folder."""
+    freed = _delete(path for path, _ in _files(folder))
+    for child in folder.iterdir() if folder.is_dir() else ():
+        shutil.rmtree(child, ignore_errors=True)
+    return freed
+
+
+def _results_piles(results: Path) -> dict[str, Pile]:
+    piles = {name: Pile() for name in (*dict.fromkeys(_KINDS.values()), *_TRACKERS, "other")}
+    for path, size in _files(results):
+        top = path.relative_to(results).parts[0]
+        piles[_KINDS.get(path.name, "other") if top == "runs" else top if top in _TRACKERS else "other"].add(size)
+    return piles
+
+
+def _cache_piles() -> dict[str, Pile]:
+    root = cache_root()
+    piles = {path.name: Pile() for path in sorted(root.iterdir()) if path.is_dir()} if root.is_dir() else {}
+    for name, pile in piles.items():
+        for _, size in _files(root / name):
+            pile.add(size)
+    return piles
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Every file below a folder with its size in bytes; links are not followed."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            try:
+                size = path.lstat().st_size
+            except FileNotFoundError:  # a run may be at work here
+                continue
+            yield path, size
+
+
+def _as_table(piles: dict[str, Pile]) -> Table:
+    table = Table("what")
+    table.add_column("files", justify="right")
+    table.add_column("size", justify="right")
+    for name, pile in piles.items():
+        table.add_row(name, f"{pile.files:,}", _readable(pile.size))
+    total = Pile(sum(pile.files for pile in piles.values()), sum(pile.size for pile in piles.values()))
+    table.add_section()
+    table.add_row("total", f"{total.files:,}", _readable(total.size))
+    return table
+
+
+def _advice(results: Path, weights: Pile) -> Iterator[str]:
+    """What to type to have less of it."""
+    where = "" if results == Path("results") else f" results={results}"
+    if weights.files:
+        yield f"python -m bench clean keep=best{where}   keeps the weights of the best run of each arm only"
+        yield f"python -m bench clean keep=none{where}   frees all weights, {_readable(weights.size)}"
+    yield f"python -m bench clean cache=true{where}  frees the encoded corpora; the next run encodes them again"
+
+
+def _readable(size: float) -> str:
+    """A size in bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

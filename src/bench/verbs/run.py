@@ -1,0 +1,104 @@
+"""What the door does without a verb: one run, or with -m several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bench.compose import CONFIG_NAME, build, compose, session
+from bench.config import BenchConfig
+from bench.errors import UserError
+from bench.runs.identity import ResolvedRun, resolve
+from bench.runs.record import RunRecord, Status
+from bench.runs.store import Store
+from bench.verbs.summary import show_record
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_EXIT_CODES = {Status.FINISHED: 0, Status.FAILED: 1, Status.DIVERGED: 1, Status.INTERRUPTED: 130}
+
+
+def run(overrides: Sequence[str]) -> int:
+    """One run as typed; returns the exit code. A finished run is shown, not repeated, unless `force=true`.
+
+    Raises: `UserError` for bad input.
+    """
+    config = _compose_one(overrides)
+    console = Console(highlight=False)
+    if config.dry_run:
+        _announce(resolve(config), Store(config.results), console)
+        return 0
+    return _EXIT_CODES[_carry_out(config, console).status]
+
+
+def run_overrides(overrides: Sequence[str]) -> RunRecord:
+    """One run and its record, for Python.
+
+    Raises: `UserError` for bad input.
+    """
+    config = _compose_one(overrides)
+    if config.dry_run:
+        raise UserError("dry_run=true runs nothing, so there is no record to return: leave it out")
+    return _carry_out(config, Console(highlight=False))
+
+
+def multirun(overrides: Sequence[str]) -> int:
+    """Every combination, through Hydra's multirun and whatever sweeper and launcher are chosen; the exit code.
+
+    Raises: `UserError` for bad input, before anything runs.
+    """
+    from hydra.core.plugins import Plugins
+
+    from bench.sweeps.launchers import PoolLauncher
+    from bench.sweeps.sweeper import BenchSweeper
+
+    for plugin in (BenchSweeper, PoolLauncher):
+        Plugins.instance().register(plugin)
+    with session(overrides) as hydra:
+        result = hydra.multirun(CONFIG_NAME, _task, list(overrides), with_log_configuration=False)
+    return result if isinstance(result, int) else 0
+
+
+def _task(tree: DictConfig) -> RunRecord:
+    """A job of one of Hydra's own launchers, in this process."""
+    return _carry_out(build(tree), Console(highlight=False))
+
+
+def _compose_one(overrides: Sequence[str]) -> BenchConfig:
+    config = compose(overrides)
+    if not config.sweep.member and any(re.match(r"\+*sweep=", override) for override in overrides):
+        raise UserError(f"a sweep is several runs: add -m, as in python -m bench -m {' '.join(overrides)}")
+    return config
+
+
+def _carry_out(config: BenchConfig, console: Console) -> RunRecord:
+    """Find the finished record of a run, or make one; torch is imported only if there is something to train."""
+    store = Store(config.results)
+    store.prepare()
+    resolved = resolve(config)
+    record = None if config.force else store.finished(resolved.run_id)
+    if record is not None:
+        console.print(f"run {record.run_id} is finished already; force=true runs it again")
+    else:
+        from bench.runs.execute import execute
+        from bench.tracking import open_trackers
+
+        record = execute(resolved, store, open_trackers, console)
+    show_record(record, store, console)
+    return record
+
+
+def _announce(resolved: ResolvedRun, store: Store, console: Console) -> None:
+    """What `dry_run=true` says."""
+    corpus, config = resolved.corpus, resolved.config
+    state = "finished already" if store.finished(resolved.run_id) else "not run yet"
+    console.print(
+        f"would run {resolved.run_id} ({state}): {config.model.cell} of width {resolved.hidden_size} on {corpus.name} "
+        f"({corpus.origin}), seed {config.seed}, at most {config.training.epochs} epochs, "
+        f"record in {store.runs / resolved.run_id}",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip

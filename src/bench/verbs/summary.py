@@ -1,0 +1,77 @@
+"""The closing table of a run: quality, speed, sizes, where the record is, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.runs.record import RunRecord, Status
+from bench.runs.store import Store
+
+_NEXT_CELL = {"gru": "lstm", "lstm": "gru", "rnn": "gru"}
+
+
+def show_record(record: RunRecord, store: Store, console: Console) -> None:
+    """Print how a run ended: one line for a member of a sweep or a run that failed, a table otherwise."""
+    folder = store.folder(record.run_id, record.execution_id)
+    if record.status is not Status.FINISHED:
+        line = f"{record.status}: {record.error_message or record.error_type}; record in {folder}"
+        console.print(Text(line, "yellow" if record.status is Status.INTERRUPTED else "red"), soft_wrap=True)
+        return
+    if record.config.get("sweep.member"):
+        accuracy = "test accuracy " + _percent(record.test_accuracy)
+        if record.test_accuracy is None:
+            accuracy = "validation accuracy " + _percent(record.validation_accuracy)
+        console.print(f"finished: {accuracy}, {_number(record.train_seconds, 's')} of training, record in {folder}",
+                      soft_wrap=True, markup=False)  # fmt: skip
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (*_quality(record), *_speed(record), *_sizes(record)):
+        table.add_row(name, Text(value, "bold"))
+    console.print(table)
+    console.print(f"record    {folder}", soft_wrap=True, markup=False)
+    console.print(f"next      {_next(record)}", soft_wrap=True, markup=False)
+
+
+def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
+    if record.test_accuracy is not None:
+        yield "test accuracy", f"{_percent(record.test_accuracy)}  (macro F1 {_percent(record.test_macro_f1)})"
+    else:
+        yield "test accuracy", "there is no test split"
+    at = f"best of {record.epochs_run} epochs: {record.best_epoch}"
+    yield "validation accuracy", f"{_percent(record.validation_accuracy)}  ({at})"
+
+
+def _speed(record: RunRecord) -> Iterator[tuple[str, str]]:
+    yield "training", f"{_number(record.train_seconds, 's')}, {_number(record.tokens_per_second, 'tokens/s', 0)}"
+    step = f"{_number(record.step_milliseconds_p50, 'ms')} a step"
+    yield "speed", f"{step}, {_number(record.inference_milliseconds_p50, 'ms')} to label one text"
+    if record.padding_fraction is not None:
+        yield "padding", f"{_percent(record.padding_fraction)} of each batch"
+
+
+def _sizes(record: RunRecord) -> Iterator[tuple[str, str]]:
+    total, recurrent = record.parameters_total or 0, record.parameters_recurrent or 0
+    yield "parameters", f"{total:,}, of them {recurrent:,} recurrent"
+    if record.peak_memory_bytes is not None:
+        yield "peak memory", f"{record.peak_memory_bytes / 2**20:,.0f} MiB"
+
+
+def _percent(fraction: float | None) -> str:
+    return "unknown" if fraction is None else f"{fraction:.1%}"
+
+
+def _number(value: float | None, unit: str, digits: int = 1) -> str:
+    return "unknown" if value is None else f"{value:,.{digits}f} {unit}"
+
+
+def _next(record: RunRecord) -> str:
+    """A command that answers the next question: the other cell, paired by seed, over several seeds."""
+    cell, data = str(record.config.get("model.cell")), str(record.config.get("data.name"))
+    given = f"data={data}"
+    if data == "local":
+        given += f" data.path={record.config.get('data.path')}"
+    return f"python -m bench -m model={cell},{_NEXT_CELL.get(cell, 'gru')} {given} seed='range(3)'"

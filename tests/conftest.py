@@ -1,0 +1,104 @@
+"""A throwaway study: a tiny learnable corpus, settings that train in a second, a results folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TOPICS = {
+    "sport": "match goal team league coach striker season stadium".split(),
+    "money": "bank shares profit market euro bond trader deficit".split(),
+    "music": "album singer guitar chorus concert band lyric stage".split(),
+}
+FILLER = "the a of and in was on it that for with as at by said after from has".split()
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where a throwaway study lies."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "corpus"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def overrides(self, *more: str) -> list[str]:
+        """The smallest run that learns something; later overrides win."""
+        base = {
+            "data": "local",
+            "data.path": str(self.data),
+            "data.max_length": "20",
+            "model.hidden_size": "12",
+            "embedding.dimension": "8",
+            "training.epochs": "3",
+            "training.batch_size": "8",
+            "training.learning_rate": "0.02",
+            "logger": "none",
+            "hardware": "cpu",
+            "hardware.threads": "1",
+            "results": str(self.results),
+        }
+        base |= dict(override.split("=", 1) for override in more)
+        return [f"{key}={value}" for key, value in base.items()]
+
+    def write_corpus(self, texts: int = 90, splits: tuple[str, ...] = ("train", "dev", "test")) -> None:
+        """Texts whose topic words give the class away; a dev and test split of a third each."""
+        self.data.mkdir(exist_ok=True)
+        draw = random.Random(7)
+        for split in splits:
+            lines = []
+            for row in range(texts if split == "train" else texts // 3):
+                topic = sorted(TOPICS)[row % len(TOPICS)]
+                words = draw.choices(FILLER, k=draw.randint(2, 18)) + draw.choices(TOPICS[topic], k=2)
+                draw.shuffle(words)
+                lines.append(json.dumps({"text": " ".join(words), "label": topic}))
+            (self.data / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Type something at the door, in a process of its own, from the study's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "bench", *arguments],
+            cwd=self.folder, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_traces_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in."""
+    shared = tmp_path_factory.getbasetemp().parent / "cache"
+    monkeypatch.setenv("BENCH_CACHE", str(shared))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("BENCH_VECTORS", "WANDB_API_KEY", "WANDB_SWEEP_ID", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    made = Study(tmp_path)
+    made.write_corpus()
+    return made
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real corpora: `$BENCH_DATA`, or `shared/data` beside the checkout."""
+    named = os.environ.get("BENCH_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "imdb" / "train.parquet").is_file():
+        pytest.skip("no real corpora: set BENCH_DATA to a mirror folder (docs/data.md)")
+    return folder

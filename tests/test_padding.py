@@ -1,0 +1,92 @@
+"""The batch a text sits in, and the padding added to it, change no logit beyond float rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bench.config import ModelConfig
+from bench.models.cells import CELLS
+from bench.models.encoder import TextClassifier, reverse_within
+
+WORDS = 30
+
+
+def classifier(cell: str, pooling: str, bidirectional: bool, num_layers: int) -> TextClassifier:
+    model = ModelConfig(
+        cell=cell, hidden_size=5, num_layers=num_layers, bidirectional=bidirectional, pooling=pooling, dropout=0.5
+    )  # type: ignore[arg-type]
+    vectors = torch.randn(WORDS, 4, generator=torch.Generator().manual_seed(1))
+    vectors[0] = 0
+    return TextClassifier(model, 5, vectors, True, classes=3, seed=2).double().eval()
+
+
+def batch_of(texts: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, texts)) + padding
+    tokens = torch.tensor([text + [0] * (longest - len(text)) for text in texts])
+    return tokens, torch.tensor([len(text) for text in texts])
+
+
+texts_strategy = st.lists(
+    st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=12), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=texts_strategy,
+    padding=st.integers(0, 6),
+    cell=st.sampled_from(sorted(CELLS)),
+    pooling=st.sampled_from(["last", "mean", "max", "attention"]),
+    bidirectional=st.booleans(),
+    num_layers=st.integers(1, 3),
+)
+def test_padding_and_company_change_no_logit(
+    texts: list[list[int]], padding: int, cell: str, pooling: str, bidirectional: bool, num_layers: int
+) -> None:
+    network = classifier(cell, pooling, bidirectional, num_layers)
+    together = network(*batch_of(texts, padding))
+    alone = torch.cat([network(*batch_of([text], 0)) for text in texts])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=texts_strategy, pooling=st.sampled_from(["last", "mean", "max", "attention"]))
+def test_padding_changes_no_gradient(texts: list[list[int]], pooling: str) -> None:
+    gradients = []
+    for padding in (0, 7):
+        network = classifier("gru", pooling, bidirectional=True, num_layers=2)
+        network(*batch_of(texts, padding)).square().sum().backward()
+        gradients.append([weight.grad for weight in network.parameters()])
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-11)
+
+
+def test_each_text_is_reversed_within_its_own_length() -> None:
+    values = torch.tensor([[[1.0], [2.0], [3.0]], [[4.0], [5.0], [0.0]]])
+    reversed_values = reverse_within(values, torch.tensor([3, 2]))
+    assert reversed_values.squeeze(2).tolist() == [[3.0, 2.0, 1.0], [5.0, 4.0, 0.0]]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_backward_direction_is_pytorchs_on_unpadded_texts(cell: str) -> None:
+    network = classifier(cell, "last", bidirectional=True, num_layers=1)
+    layer = network.encoder.layers[0]
+    both = CELLS[cell].module(4, 5, batch_first=True, bidirectional=True).double()
+    weights = {f"{name}": value for name, value in layer.forward_direction.state_dict().items()}
+    weights |= {f"{name}_reverse": value for name, value in layer.backward_direction.state_dict().items()}
+    both.load_state_dict(weights)
+    inputs = torch.randn(2, 6, 4, dtype=torch.float64)
+    expected, _ = both(inputs)
+    torch.testing.assert_close(layer(inputs, torch.tensor([6, 6])), expected, rtol=0, atol=1e-12)
+
+
+def test_one_logit_stands_for_two_classes() -> None:
+    model = ModelConfig(cell="gru", hidden_size=5, output="sigmoid")
+    network = TextClassifier(model, 5, torch.randn(WORDS, 4), True, classes=2, seed=0)
+    logits = network(*batch_of([[3, 4, 5], [6]], 0))
+    single = network.output(network.pool(network.encode(*batch_of([[3, 4, 5], [6]], 0)), torch.tensor([3, 1])))
+    torch.testing.assert_close(logits.softmax(dim=1)[:, 1:], torch.sigmoid(single))
