@@ -128,6 +128,20 @@ def test_fetch_downloads_ahead_what_the_configuration_pins(hub: Path, tmp_path: 
     assert again.stdout == line + "\n"
 
 
+def test_json_lines_with_named_labels_and_no_card_download_too(tmp_path: Path) -> None:
+    content = tmp_path / "hub" / "SetFit" / "TREC-QC"
+    content.mkdir(parents=True)
+    for name, labels in {"train": ["NUM", "HUM", "NUM"], "dev": ["HUM"], "test": ["NUM", "HUM"]}.items():
+        rows = [{"text": f"{name} {row} ?", "label": row, "coarse": label} for row, label in enumerate(labels)]
+        (content / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"name": "trec", "hub_id": "SetFit/TREC-QC", "labels": ["HUM", "NUM"], "label_column": "coarse"}
+    with HubServer(tmp_path / "hub") as server:
+        done, _ = open_elsewhere(tmp_path, server.address, data)
+    assert done.returncode == 0, done.stderr
+    splits = json.loads(done.stdout.splitlines()[-1])[4]
+    assert splits == {"train": [3, [1, 0, 1], "train 0 ?"], "dev": [1, [0], "dev 0 ?"], "test": [2, [1, 0], "test 0 ?"]}
+
+
 def test_the_commit_that_the_hub_reported_is_written_down(downloaded: tuple[Path, str, list[object]]) -> None:
     source = json.loads((downloaded[0] / "cache/corpora/imdb/source.json").read_text())
     assert (source["revision"], source["hub_id"]) == (COMMIT, "stanfordnlp/imdb")

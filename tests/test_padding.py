@@ -30,9 +30,7 @@ def batch_of(texts: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     return tokens, torch.tensor([len(text) for text in texts])
 
 
-texts_strategy = st.lists(
-    st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=12), min_size=1, max_size=5
-)
+texts_strategy = st.lists(st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=12), min_size=1, max_size=5)
 
 
 @settings(max_examples=150, deadline=None)

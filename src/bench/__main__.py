@@ -105,7 +105,10 @@ def _hydra(words: list[str]) -> int:
         compose(overrides)  # for its errors, which are one line
     with registered(overrides):
         sys.argv[1:] = words
-        hydra.main(config_path=str(conf_folder()), config_name=CONFIG_NAME, version_base="1.3")(_unreachable)()
+        try:
+            hydra.main(config_path=str(conf_folder()), config_name=CONFIG_NAME, version_base="1.3")(_unreachable)()
+        except ValueError as error:  # flags that exclude each other
+            raise UserError(str(error)) from None
     return 0
 
 

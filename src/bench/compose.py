@@ -40,7 +40,7 @@ def conf_folder() -> Path:
 
 
 def sweeps_folder() -> Path:
-    """The questions that come with the program: `bench/sweeps/*.yaml` in a wheel, `sweeps/` of the checkout otherwise."""
+    """The program's own questions: `bench/sweeps/*.yaml` in a wheel, `sweeps/` of the checkout otherwise."""
     package = Path(__file__).resolve().parent
     inside = package / "sweeps"
     return inside if any(inside.glob("*.yaml")) else package.parents[1] / "sweeps"
@@ -143,12 +143,12 @@ def _copied(repo: dict[str, object]) -> dict[str, object]:
 
 def _question(path: Path) -> dict[str, object]:
     """The content of one file in `sweeps/`; the question is named after its file unless it says otherwise."""
-    import yaml
     from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError  # type: ignore[import-untyped]
 
     try:
         tree = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, DictConfig):
         raise UserError(f"{path} holds no keys: see sweeps/smoke.yaml for what a question looks like")
@@ -195,28 +195,34 @@ def _translated() -> Iterator[None]:
 
 def translate(error: Exception) -> UserError:
     """An error of Hydra or OmegaConf as one line that says what to type instead."""
-    from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     if isinstance(error, UserError):
         return error
-    if isinstance(error, OverrideParseException):
-        return UserError(_unreadable(error.override))
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return UserError(_unknown_option(error.missing_cfg_file, error.options))
+    if not isinstance(error, OmegaConfBaseException):
+        return UserError(_of_hydra(error))
     if isinstance(error, MissingMandatoryValue):
         return UserError(f"{error.full_key} is not set: add {error.full_key}=VALUE")
-    if isinstance(error, OmegaConfBaseException):
-        message = str(error.msg or error).splitlines()[0]
-        return UserError(f"{error.full_key}: {message}" if error.full_key else message)
+    message = str(error.msg or error).splitlines()[0]
+    return UserError(f"{error.full_key}: {message}" if error.full_key else message)
+
+
+def _of_hydra(error: Exception) -> str:
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_option(error.missing_cfg_file, error.options)
     text = str(error)
     for pattern, advice in _ADVICE:
         if match := re.search(pattern, text):
-            return UserError(advice.format(*match.groups(), hint=_hint(match[1])))
-    if isinstance(error.__cause__, OmegaConfBaseException):
-        reason = translate(error.__cause__)
-        return UserError(f"{text.splitlines()[0]}: {reason}" if text else str(reason))
-    return UserError(" ".join(text.split()) or type(error).__name__)
+            return advice.format(*match.groups(), hint=_hint(match[1]))
+    if isinstance(error.__cause__, UserError):  # raised by one of our plug-ins
+        return str(error.__cause__)
+    if isinstance(error.__cause__, Exception):
+        return ": ".join(filter(None, [text.partition("\n")[0], str(translate(error.__cause__))]))
+    return " ".join(text.split()) or type(error).__name__
 
 
 # What Hydra says -> what we say. {0}, {1}: what the pattern caught;  {hint}: the closest known name to {0}.
@@ -253,10 +259,11 @@ def _hint(key: str) -> str:
         return f"{key} is no key of the chosen {group}: choose another {group}=OPTION or leave it out"
     top = {name.partition(".")[0] for name in names}
     by_leaf = {name.rpartition(".")[2]: name for name in names}
-    group = difflib.get_close_matches(key, groups(), n=1, cutoff=0.75)
-    leaf = difflib.get_close_matches(key.rpartition(".")[2], by_leaf, n=1, cutoff=0.85)
-    close = group[0] if group else by_leaf[leaf[0]] if leaf else None
-    return f"unknown key '{key}': " + (f"did you mean '{close}'?" if close else did_you_mean(key, top))
+    if like := difflib.get_close_matches(key, groups(), n=1, cutoff=0.75):
+        return f"unknown key '{key}': did you mean '{like[0]}'?"
+    if like := difflib.get_close_matches(key.rpartition(".")[2], by_leaf, n=1, cutoff=0.85):
+        return f"unknown key '{key}': did you mean '{by_leaf[like[0]]}'?"
+    return f"unknown key '{key}': {did_you_mean(key, top)}"
 
 
 def _plugin_keys() -> Iterator[tuple[str, str]]:

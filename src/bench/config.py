@@ -6,6 +6,7 @@ no untyped configuration travels further. The comment above each key in `conf/` 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -171,7 +172,7 @@ def build_config(tree: Mapping[str, object]) -> BenchConfig:
     Raises: `UserError`, one line that names the first wrong key, its value and what it should be.
     """
     try:
-        config = TypeAdapter(BenchConfig).validate_python(dict(tree))
+        config = TypeAdapter(BenchConfig).validate_json(json.dumps(dict(tree)))
     except ValidationError as error:
         raise UserError(_describe(error)) from None
     _check_combinations(config)

@@ -32,7 +32,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises: `UserError` if the folder cannot be written to.
     """
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -68,7 +71,11 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror}; choose another folder") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to {folder}: {error.strerror}; choose another folder")
 
 
 def without_home(text: str) -> str:

@@ -126,7 +126,7 @@ def wandb_mode(chosen: WandbConfig) -> Mode:
     """`offline` unless the person is logged in, or says otherwise by the key or by `WANDB_MODE`."""
     named = os.environ.get("WANDB_MODE")
     if chosen.mode != "auto":
-        return cast(Mode, chosen.mode)
+        return chosen.mode
     if named in ("online", "offline"):
         return cast(Mode, named)
     return "online" if _logged_in() else "offline"
@@ -155,12 +155,12 @@ def _finish_wandb(run: Run, record: RunRecord, label_names: Sequence[str]) -> No
             [label_names[row], label_names[column], count]
             for row, counts in enumerate(record.test_confusion) for column, count in enumerate(counts)
         ])})  # fmt: skip
-    run.finish(exit_code=0 if record.status is Status.FINISHED else 1, quiet=True)
+    run.finish(exit_code=0 if record.status is Status.FINISHED else 1)
 
 
 def _tensorboard(results: Path, name: str) -> TensorBoardLogger:
     try:
-        import tensorboard  # noqa: F401
+        import tensorboard  # type: ignore[import-untyped] # noqa: F401
     except ImportError:
         raise UserError("logger=tensorboard: TensorBoard is not installed; type: pip install tensorboard") from None
     return TensorBoardLogger(results / "tensorboard", name=name)

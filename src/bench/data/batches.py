@@ -50,7 +50,8 @@ class Texts:
     @property
     def lengths(self) -> np.ndarray:
         """(texts,) int64: tokens per text after truncation."""
-        return np.minimum(self.ids.lengths, self.max_length)
+        lengths: np.ndarray = np.minimum(self.ids.lengths, self.max_length)
+        return lengths
 
     def subset(self, rows: np.ndarray) -> Texts:
         """Some of the texts, in the given order."""
@@ -87,7 +88,7 @@ class BatchDataset(Dataset[Batch]):
         self.texts = texts
         self._lengths = texts.lengths
 
-    def __getitem__(self, share: Share) -> Batch:  # type: ignore[override]
+    def __getitem__(self, share: Share) -> Batch:
         rows, weights = share
         lengths = self._lengths[rows]
         steps = np.arange(lengths.max())

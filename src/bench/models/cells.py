@@ -64,7 +64,7 @@ class CellKind:
     """
 
     step: Step
-    module: type[nn.RNNBase]
+    module: Callable[..., nn.RNNBase]
     forget_gate: int | None = None
 
 
@@ -92,12 +92,13 @@ def initialise(layer: nn.RNNBase, kind: CellKind, forget_bias: float | None, gen
     layer: one direction of one layer. Each gate's block is initialised by itself. PyTorch adds two biases: the forget
     gate's initial bias (Jozefowicz et al. 2015) goes on the input's, the other one is zero.
     """
-    gates = layer.weight_hh_l0.shape[0] // layer.hidden_size
-    for block in layer.weight_ih_l0.chunk(gates):
+    weights = dict(layer.named_parameters())
+    gates = len(weights["weight_hh_l0"]) // layer.hidden_size
+    for block in weights["weight_ih_l0"].chunk(gates):
         nn.init.xavier_uniform_(block, generator=generator)
-    for block in layer.weight_hh_l0.chunk(gates):
+    for block in weights["weight_hh_l0"].chunk(gates):
         nn.init.orthogonal_(block, generator=generator)
-    layer.bias_ih_l0.zero_()
-    layer.bias_hh_l0.zero_()
+    weights["bias_ih_l0"].zero_()
+    weights["bias_hh_l0"].zero_()
     if forget_bias is not None and kind.forget_gate is not None:
-        layer.bias_ih_l0.chunk(gates)[kind.forget_gate].fill_(forget_bias)
+        weights["bias_ih_l0"].chunk(gates)[kind.forget_gate].fill_(forget_bias)

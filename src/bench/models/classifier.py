@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 from bench.config import TrainingConfig
 from bench.data.batches import Batch
+from bench.distributed import gather
 from bench.errors import DivergedError
 from bench.models.encoder import TextClassifier
 from bench.seeds import integer
@@ -114,7 +115,7 @@ class Classifier(LightningModule):
         loss = (losses * batch.weights).sum()
         looked_at = self.device.type == "cpu" or batch_index % self.training_config.log_every_steps == 0
         if looked_at and not torch.isfinite(loss):  # on a GPU, looking makes the host wait
-            raise DivergedError(f"the training loss became {float(loss)} at step {self.global_step + 1}")
+            raise DivergedError(f"the training loss became {loss.item()} at step {self.global_step + 1}")
         return loss
 
     def configure_gradient_clipping(
@@ -149,10 +150,7 @@ class Classifier(LightningModule):
         """Bring the predictions of all processes together, in the split's order."""
         parts = [torch.cat(column).cpu() for column in zip(*self._collected, strict=True)]
         self._collected = []
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            gathered: list[list[Tensor]] = [[] for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(gathered, parts)
-            parts = [torch.cat(column) for column in zip(*gathered, strict=True)]
+        parts = [torch.cat(column) for column in zip(*gather(parts), strict=True)]
         order = parts[0].argsort()
         self.tested.append((self.metrics.compute(), Predictions(*(part[order] for part in parts))))
 

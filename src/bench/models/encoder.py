@@ -107,7 +107,7 @@ class AttentionPooling(nn.Module):
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """(batch, time, features) → (batch, features)."""
         scores = self.query(torch.tanh(self.projection(states)))
-        weights = scores.masked_fill(_padding(states, lengths), -torch.inf).softmax(dim=1)
+        weights: Tensor = scores.masked_fill(_padding(states, lengths), -torch.inf).softmax(dim=1)
         return (weights * states.masked_fill(_padding(states, lengths), 0)).sum(dim=1)
 
 
@@ -121,7 +121,8 @@ class TextClassifier(nn.Module):
         self, model: ModelConfig, hidden_size: int, vectors: Tensor, trainable_vectors: bool, classes: int, seed: int
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=not trainable_vectors, padding_idx=0)
+        self.embedding = nn.Embedding(vectors.shape[0], vectors.shape[1], padding_idx=0, _weight=vectors)
+        self.embedding.weight.requires_grad_(trainable_vectors)
         self.encoder = RecurrentEncoder(model, vectors.shape[1], hidden_size)
         self.dropout = nn.Dropout(model.dropout)
         self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.config import TrainingConfig
 from bench.data.batches import Batch
 from bench.models.classifier import Classifier, SplitQuality
-from bench.runs.clock import TrainingClock
+from bench.runs.clock import Outputs, TrainingClock
 
 
 class Selection(Callback):
@@ -50,7 +50,7 @@ class TimeLimit(Callback):
         self.stopped = False
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Tensor, batch: Batch, batch_index: int
+        self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int
     ) -> None:
         """All processes stop at the same step: as soon as one of them is over time."""
         over = self.clock.seconds >= self.max_seconds
@@ -89,10 +89,11 @@ class LearningCurve(Callback):
     _losses: list[Tensor] = field(default_factory=list)
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: dict[str, Tensor], batch: Batch, batch_index: int
+        self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int
     ) -> None:
         """A row every `log_every_steps` steps."""
         assert isinstance(module, Classifier)
+        assert isinstance(outputs, Mapping)
         self._losses.append(outputs["loss"].detach())
         if trainer.global_step % self.recipe.log_every_steps:
             return
@@ -131,6 +132,6 @@ class LearningCurve(Callback):
         named = {"loss": row.loss, "accuracy": row.accuracy, "macro_f1": row.macro_f1,
                  "gradient_norm": row.gradient_norm, "learning_rate": row.learning_rate}  # fmt: skip
         metrics = {f"{row.split}/{name}": value for name, value in named.items() if value is not None}
-        metrics |= {"epoch": row.epoch, "tokens_per_second": self.clock.recent_tokens_per_second()}
+        metrics |= {"epoch": row.epoch, "tokens_per_second": self.clock.tokens_per_second()}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=row.step)

@@ -7,7 +7,10 @@ are CUDA events in the stream of the work, so that measuring does not make the h
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +18,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from bench.data.batches import Batch
+from bench.distributed import gather
 
 WARMUP_STEPS = 5
 _ENOUGH_STEPS = 10 * WARMUP_STEPS  # a shorter run has no step to spare for warm-up
 
 Mark = float | torch.cuda.Event
+Outputs = Tensor | Mapping[str, Any] | None  # what Lightning hands to callbacks after a training step
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class TrainingClock(Callback):
             self._started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Tensor, batch: Batch, batch_index: int
+        self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int
     ) -> None:
         """Close a step."""
         self._marks.append(_mark(module))
@@ -78,6 +83,10 @@ class TrainingClock(Callback):
         """Close what is open."""
         self._close_segment(module)
 
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Close what is open: an interrupted run keeps its timing."""
+        self._close_segment(module)
+
     def _close_segment(self, module: LightningModule) -> None:
         _synchronise(module)
         self._durations += [
@@ -85,20 +94,21 @@ class TrainingClock(Callback):
         ]
         self._marks = []
 
-    def recent_tokens_per_second(self, steps: int = 20) -> float:
-        """Real tokens per second of this process over its last steps, for display."""
-        if not self.seconds or not self._counts:
-            return 0.0
-        tokens = sum(tokens for _, tokens, _ in self._counts)
-        return tokens / self.seconds
+    def tokens_per_second(self) -> float:
+        """Real tokens per second of this process so far, for display."""
+        return sum(tokens for _, tokens, _ in self._counts) / self.seconds if self.seconds else 0.0
 
-    def timing(self) -> Timing | None:
-        """The reading over all processes; None if no step was taken."""
-        durations = np.array(self._durations)
-        counts = np.array(self._counts[: len(durations)], dtype=np.int64)
-        if len(durations) == 0:
+    def timing(self, over_processes: bool = False) -> Timing | None:
+        """The reading so far; None if no step was taken.
+
+        over_processes: each step's longest duration and summed counts; all processes must ask.
+        """
+        steps = min(len(self._durations), len(self._counts))  # they differ where an interrupt fell between the two
+        if steps == 0:
             return None
-        durations, counts = _over_processes(durations, counts)
+        durations, counts = np.array(self._durations[:steps]), np.array(self._counts[:steps], dtype=np.int64)
+        if over_processes:
+            durations, counts = _over_processes(durations, counts)
         warmup = WARMUP_STEPS if len(durations) >= _ENOUGH_STEPS else 0
         timed, counted = durations[warmup:], counts[warmup:].sum(axis=0)
         seconds = float(timed.sum())
@@ -119,17 +129,14 @@ class TrainingClock(Callback):
 
 def _over_processes(durations: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each step's longest duration and summed counts over all processes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return durations, counts
-    gathered: list[tuple[np.ndarray, np.ndarray]] = [(durations, counts)] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, (durations, counts))
-    return np.max([part[0] for part in gathered], axis=0), np.sum([part[1] for part in gathered], axis=0)
+    parts = gather((durations, counts))
+    return np.max([part[0] for part in parts], axis=0), np.sum([part[1] for part in parts], axis=0)
 
 
 def _mark(module: LightningModule) -> Mark:
     if module.device.type != "cuda":
         return time.perf_counter()
-    event = torch.cuda.Event(enable_timing=True)
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return event
 
@@ -139,6 +146,7 @@ def _between(first: Mark, second: Mark) -> float:
     if isinstance(first, float) and isinstance(second, float):
         return second - first
     assert isinstance(first, torch.cuda.Event)
+    assert isinstance(second, torch.cuda.Event)
     return float(first.elapsed_time(second)) / 1e3
 
 

@@ -24,7 +24,10 @@ from bench.runs.processor import cpu_model, usable_cores
 PACKAGE = Path(__file__).resolve().parents[1]  # the folder of `bench`
 
 # What can change a number in a record, relative to the package; everything else may be edited freely.
-NUMERIC_SOURCES = ("seeds.py", "data", "embeddings", "models", "runs/execute.py", "runs/training.py")
+NUMERIC_SOURCES = (
+    "seeds.py", "data", "embeddings", "models",
+    "runs/execute.py", "runs/training.py", "runs/callbacks.py", "runs/clock.py", "runs/probe.py",
+)  # fmt: skip
 
 _PACKAGES = (
     "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "datasets", "wandb", "pyarrow",

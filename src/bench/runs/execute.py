@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from bench.config import flatten
 from bench.data.module import PreparedData
+from bench.distributed import is_first_process
 from bench.errors import DivergedError, UserError
 from bench.files import without_home
 from bench.models.sizes import sizes_of
@@ -30,7 +32,7 @@ from bench.runs.identity import ResolvedRun
 from bench.runs.progress import RunProgress
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store, new_execution_id
-from bench.runs.training import Fit, is_first_process, quiet_lightning
+from bench.runs.training import Fit, quiet_lightning
 
 
 class Trackers(Protocol):
@@ -162,8 +164,13 @@ def _record(fit: Fit, started_at: datetime, outcome: dict[str, object]) -> RunRe
             for key, value in flatten(resolved.config)
             if key != "seed"
         },
-        **(fields | outcome),  # type: ignore[arg-type]
+        **{name: _finite(value) for name, value in (fields | outcome).items()},  # type: ignore[arg-type]
     )
+
+
+def _finite(value: object) -> object:
+    """A number that JSON can hold; what is not finite could not be measured."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _data_fields(fit: Fit) -> dict[str, object]:
@@ -224,10 +231,10 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
 
 
 def _speed_fields(fit: Fit) -> dict[str, object]:
-    timing = fit.clock.timing()
+    timing = fit.timing
     fields: dict[str, object] = {
         "inference_milliseconds_p50": fit.inference_milliseconds,
-        "peak_memory_bytes": fit.peak_memory_bytes(),
+        "peak_memory_bytes": fit.peak_memory_bytes,
     }
     if timing is None:
         return fields
@@ -281,7 +288,7 @@ def _curve_table(fit: Fit) -> pa.Table | None:
     """A row per evaluation and per N steps, with the clock's reading at each."""
     if not fit.curve.rows:
         return None
-    timing = fit.clock.timing()
+    timing = fit.timing
     seconds = [timing.seconds_after(row.step) if timing else None for row in fit.curve.rows]
     rows = [asdict(row) | {"train_seconds": second} for row, second in zip(fit.curve.rows, seconds, strict=True)]
     return pa.Table.from_pylist(rows)

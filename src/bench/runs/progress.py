@@ -71,7 +71,7 @@ class RunProgress:
         facts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
         if self.accuracy is not None:
             facts.append(f"validation accuracy {self.accuracy:.1%}")
-        facts.append(f"{self.clock.recent_tokens_per_second():,.0f} tokens/s")
+        facts.append(f"{self.clock.tokens_per_second():,.0f} tokens/s")
         minutes, seconds = divmod(round(self.seconds_left(step)), 60)
         facts.append(f"at most {minutes}:{seconds:02} left" if self.recipe.patience else f"{minutes}:{seconds:02} left")
         return "  ".join(facts)

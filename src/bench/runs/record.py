@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 
 from bench.config import Scalar
@@ -122,7 +122,7 @@ class RunRecord:
     devices: int | None = None
     threads: int | None = None
     kernel: str | None = None  # execution of the recurrence: torch
-    kernel_operators: list[str] | None = None  # operators that the recurrent layers dispatched, forward and backward, views left out
+    kernel_operators: list[str] | None = None  # what the recurrent layers dispatched, views left out
     load_average: float | None = None  # of the machine over the last minute, at the end
     cpu_steal_fraction: float | None = None  # time taken by other virtual machines during the run
     cpu_other_fraction: float | None = None  # processor time used by other processes during the run
@@ -142,8 +142,8 @@ class RunRecord:
         Raises: `UserError` if the text is no record, or one of a newer schema than this program knows.
         """
         try:
-            tree = json.loads(text)
-        except json.JSONDecodeError as error:
+            tree = json.loads(text, parse_constant=_refuse)
+        except ValueError as error:
             raise UserError(f"not a run record: {error}") from None
         return cls.from_mapping(tree)
 
@@ -153,15 +153,27 @@ class RunRecord:
         if not isinstance(tree, Mapping) or not isinstance(tree.get("schema_version"), int):
             raise UserError("not a run record: no schema_version")
         if typing.cast(int, tree["schema_version"]) > SCHEMA_VERSION:
-            raise UserError(f"record of schema {tree['schema_version']}, newer than {SCHEMA_VERSION}: update the program")
+            raise UserError(
+                f"record of schema {tree['schema_version']}, newer than {SCHEMA_VERSION}: update this program"
+            )
         known = {item.name: item for item in fields(cls) if item.name != "config"}
-        missing = [n for n in ("run_id", "execution_id", "pair_key", "arm", "status", "seed") if n not in tree]
+        missing = [name for name, item in known.items() if _is_required(item) and name not in tree]
         if missing:
             raise UserError(f"damaged run record: {missing[0]} is missing")
         values = {name: value for name, value in tree.items() if name in known}
+        if values["status"] not in list(Status):
+            raise UserError(f"damaged run record: unknown status '{values['status']}'")
         values["status"] = Status(str(values["status"]))
         values["config"] = {name: value for name, value in tree.items() if name not in known}
         return cls(**values)  # type: ignore[arg-type]
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number that a record may hold")
+
+
+def _is_required(item: Field[object]) -> bool:
+    return item.default is MISSING and item.default_factory is MISSING
 
 
 def field_types() -> dict[str, type]:

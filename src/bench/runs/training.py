@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import sys
 import warnings
@@ -19,11 +18,12 @@ from torch import Tensor
 
 from bench.config import HardwareConfig
 from bench.data.module import PreparedData, TextDataModule, prepare
+from bench.distributed import gather
 from bench.embeddings.table import EmbeddingTable, build_table
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
 from bench.runs.callbacks import CurveRow, LearningCurve, Selection, TimeLimit
-from bench.runs.clock import TrainingClock
+from bench.runs.clock import Timing, TrainingClock
 from bench.runs.processor import usable_cores
 from bench.runs.identity import ResolvedRun
 from bench.runs.probe import KernelProbe, inference_milliseconds
@@ -83,6 +83,8 @@ class Fit:
             *([self.time_limit] if self.time_limit else []),
         ]
         self.trainer = make_trainer(config.hardware, config.training.epochs, list(loggers), callbacks)
+        self.timing: Timing | None = None
+        self.peak_memory_bytes: int | None = None
         self.evaluation: Evaluation | None = None
         self.inference_milliseconds: float | None = None
         self.last_weights: dict[str, Tensor] = {}
@@ -111,7 +113,12 @@ class Fit:
         planned = self.steps_per_epoch * config.training.epochs
         module = Classifier(self.network, config.training, self.data.classes, planned, config.seed)
         batches = TextDataModule(self.data, config.training.batch_size, config.seed)
-        self.trainer.fit(module, datamodule=batches)
+        try:
+            self.trainer.fit(module, datamodule=batches)
+        finally:  # this process's own view: after a failure, others may be gone
+            self.timing, self.peak_memory_bytes = self.clock.timing(), self._peak_memory()
+        self.timing = self.clock.timing(over_processes=True)
+        self.peak_memory_bytes = max(gather(self.peak_memory_bytes))
         if config.keep_weights == "all":
             self.last_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.selection.weights)
@@ -136,17 +143,11 @@ class Fit:
             predictions=predictions,
         )
 
-    def peak_memory_bytes(self) -> int:
-        """Of the GPU where one is used, else of this process; the largest over all processes."""
+    def _peak_memory(self) -> int:
+        """Bytes, of the GPU where one is used, else of this process."""
         if self.trainer.strategy.root_device.type == "cuda":
-            peak = int(torch.cuda.max_memory_allocated())
-        else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            peaks = [peak] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(peaks, peak)
-            return max(peaks)
-        return peak
+            return int(torch.cuda.max_memory_allocated())
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def set_threads(hardware: HardwareConfig) -> int:
@@ -195,8 +196,3 @@ def quiet_lightning() -> Iterator[None]:
         finally:
             for name, level in before.items():
                 logging.getLogger(name).setLevel(level)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes: false for those that a distributed run started beside the first one."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("RANK", "0")) == 0

@@ -75,14 +75,16 @@ class PoolLauncher(Launcher):
         self.workers = workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's hook; each process composes for itself."""
+        """Hydra's hook; each process composes for itself.
+
+        Raises: `UserError` beside another sweeper, which knows no runs.
+        """
+        if config.hydra.sweeper._target_ != "hydra_plugins.bench.BenchSweeper":
+            raise UserError("hydra/launcher=pool works with hydra/sweeper=bench only: add hydra/launcher=basic")
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Hydra's own interface, which knows no runs.
-
-        Raises: `UserError` always: another sweeper needs a launcher of Hydra's.
-        """
-        raise UserError("hydra/launcher=pool works with hydra/sweeper=bench only: add hydra/launcher=basic")
+        """Hydra's interface for jobs; ours are runs, see `run`."""
+        raise NotImplementedError
 
     def run(self, members: Sequence[Member], logs: Path, ended: Callable[[Ending], None]) -> None:
         """Run all members, `workers` at a time, and report each ending as it happens.

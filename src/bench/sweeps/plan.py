@@ -87,10 +87,16 @@ class Plan:
             "name": self.name,
             "arguments": self.arguments,
             "members": [
-                {"run_id": m.run_id, "pair_key": m.pair_key, "arm": m.arm, "seed": m.config.seed, "overrides": m.overrides}
-                for m in self.members
+                {
+                    "run_id": member.run_id,
+                    "pair_key": member.pair_key,
+                    "arm": member.arm,
+                    "seed": member.config.seed,
+                    "overrides": member.overrides,
+                }
+                for member in self.members
             ],
-        }  # fmt: skip
+        }
         text = json.dumps(content, indent=1) + "\n"
         path = sweep_folder(store, self.name) / f"plan-{_digest(text)}.json"
         if not path.exists():
@@ -108,8 +114,8 @@ def make_plan(
 ) -> Plan:
     """Compose and name every run of a sweep.
 
-    arguments: overrides as typed;  params: the grid of a sweep file, which `arguments` override;  name: of the question;
-    loader: Hydra's, for `model=glob(*)`.
+    arguments: overrides as typed;  params: the grid of a sweep file, which `arguments` override;
+    name: of the question, None for one that was typed;  loader: Hydra's, for `model=glob(*)`.
     Raises: `UserError` if any run does not compose or validate: nothing has run then.
     """
     choices = expand(arguments, params, loader)
@@ -122,7 +128,7 @@ def make_plan(
         try:
             resolved = resolve(config, opened)
         except UserError as error:
-            raise UserError(f"{choice.label}: {error}") from None
+            raise UserError(f"{error} (run {choice.label})") from None
         if resolved.run_id not in members:
             members[resolved.run_id] = Member(
                 choice=choice,
@@ -181,7 +187,7 @@ def _composed(choices: Sequence[Choice], name: str) -> Iterator[tuple[Choice, tu
             try:
                 composed[seedless] = compose(seedless)
             except UserError as error:
-                raise UserError(f"{choice.label}: {error}" if choice.swept else str(error)) from None
+                raise UserError(f"{error} (run {choice.label})" if choice.swept else str(error)) from None
         config = composed[seedless]
         yield choice, overrides, replace(config, seed=seeds[-1]) if seeds else config
 

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -39,15 +39,17 @@ class BenchSweeper(Sweeper):
     __module__ = "hydra_plugins.bench"  # Hydra instantiates plug-ins of this name space only
 
     def __init__(self, params: Mapping[str, object] | None = None) -> None:
-        self.params = OmegaConf.to_container(OmegaConf.create(dict(params or {})))
-        self.console = Console(highlight=False)
+        self.params = {str(key): value for key, value in (params or {}).items()}
+        self.console = Console(highlight=False, soft_wrap=True)
         self.results: dict[str, RunRecord] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's hook: remember what is asked, and make the launcher."""
-        self.config = config
         self.loader = hydra_context.config_loader
         self.store = Store(str(config.results))
+        self.question: str | None = config.sweep.name
+        self.dry_run = bool(config.dry_run)
+        self.hydra_overrides = list(config.hydra.overrides.hydra)
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -57,11 +59,9 @@ class BenchSweeper(Sweeper):
 
         Raises: `UserError` if a member does not compose or validate, before anything runs.
         """
-        assert isinstance(self.params, dict)
-        params = {str(key): value for key, value in self.params.items()}
-        plan = make_plan(arguments, params, self.config.sweep.name, self.store, self.loader)
-        self.console.print(_planned(plan))
-        if self.config.dry_run:
+        plan = make_plan(arguments, self.params, self.question, self.store, self.loader)
+        self.console.print(_planned(plan), soft_wrap=False)
+        if self.dry_run:
             self.console.print("dry_run=true: nothing was run or written")
             return 0
         self.store.prepare()
@@ -71,16 +71,18 @@ class BenchSweeper(Sweeper):
             self._dispatch(plan)
         except KeyboardInterrupt:
             interrupted = True
-        self.console.print(_results(plan, self.results))
-        self.console.print(f"plan: {path}", soft_wrap=True, markup=False)
+        self.console.print(_results(plan, self.results), soft_wrap=False)
+        self.console.print(f"plan: {path}", markup=False)
         unfinished = sum(self._outcome(member) is not Status.FINISHED for member in plan.members)
         if unfinished:
-            again = shlex.join(["python", "-m", "bench", "-m", *self.config.hydra.overrides.hydra, *arguments])
-            self.console.print(
-                f"{unfinished} of {len(plan.members)} did not finish; to repeat only those:\n  {again}",
-                soft_wrap=True, markup=False,
-            )  # fmt: skip
+            self.console.print(f"{unfinished} of {len(plan.members)} did not finish; to repeat only those:")
+            self.console.print(f"  {self._again(arguments)}", markup=False)
         return 130 if interrupted else int(unfinished > 0)
+
+    def _again(self, arguments: list[str]) -> str:
+        """The command that runs what is missing; what has finished is skipped."""
+        kept = [argument for argument in arguments if not argument.startswith("force=")]
+        return shlex.join(["python", "-m", "bench", "-m", *kept, *self.hydra_overrides])
 
     def _outcome(self, member: Member) -> Status | None:
         record = self.results.get(member.run_id, member.done)
@@ -113,7 +115,7 @@ class BenchSweeper(Sweeper):
         self.results[member.run_id] = fresh[-1]
         if not isinstance(self.launcher, PoolLauncher) or self.launcher.workers > 1:
             line = f"[{len(self.results)}/{len(self.known)}] {member.choice.label}: {_sentence(fresh[-1])}"
-            self.console.print(line, soft_wrap=True, markup=False)
+            self.console.print(line, markup=False)
 
 
 def _ending(member: Member, job: JobReturn) -> Ending:
@@ -132,9 +134,7 @@ def _dead(ending: Ending, started_at: datetime) -> RunRecord:
         status, kind, message = Status.INTERRUPTED, "Interrupted", "stopped before it could write a record"
     elif code == -signal.SIGKILL:
         kind = "Killed"
-        message = (
-            "killed by SIGKILL, as a system out of memory does; try a smaller training.batch_size or data.max_length"
-        )
+        message = "killed by SIGKILL, as when memory runs out; try a smaller training.batch_size or data.max_length"
     elif code < 0:
         kind, message = signal.Signals(-code).name, f"the process was ended by {signal.Signals(-code).name}"
     elif ending.said:
@@ -167,7 +167,8 @@ def _dead(ending: Ending, started_at: datetime) -> RunRecord:
 def _planned(plan: Plan) -> Table:
     """What will run: a row a cell, its seeds counted."""
     left_out = f", {plan.duplicates} duplicates left out" if plan.duplicates else ""
-    table = Table(title=f"{plan.name}: {len(plan.members)} runs{left_out}", title_justify="left")
+    runs = "1 run" if len(plan.members) == 1 else f"{len(plan.members)} runs"
+    table = Table(title=f"{plan.name}: {runs}{left_out}", title_justify="left")
     for name in ("cell", "seeds", "finished", "to run"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     waiting = {member.run_id for member in plan.to_run}

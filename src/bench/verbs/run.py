@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from bench.compose import CONFIG_NAME, build, compose, session
 from bench.config import BenchConfig
+from bench.distributed import is_first_process
 from bench.errors import UserError
 from bench.runs.identity import ResolvedRun, resolve
 from bench.runs.record import RunRecord, Status
@@ -27,12 +31,7 @@ def run(overrides: Sequence[str]) -> int:
 
     Raises: `UserError` for bad input.
     """
-    config = _compose_one(overrides)
-    console = Console(highlight=False)
-    if config.dry_run:
-        _announce(resolve(config), Store(config.results), console)
-        return 0
-    return _EXIT_CODES[_carry_out(config, console).status]
+    return _run(_compose_one(overrides))
 
 
 def run_overrides(overrides: Sequence[str]) -> RunRecord:
@@ -43,7 +42,7 @@ def run_overrides(overrides: Sequence[str]) -> RunRecord:
     config = _compose_one(overrides)
     if config.dry_run:
         raise UserError("dry_run=true runs nothing, so there is no record to return: leave it out")
-    return _carry_out(config, Console(highlight=False))
+    return _carry_out(config, _console())
 
 
 def multirun(overrides: Sequence[str]) -> int:
@@ -51,21 +50,34 @@ def multirun(overrides: Sequence[str]) -> int:
 
     Raises: `UserError` for bad input, before anything runs.
     """
-    from hydra.core.plugins import Plugins
-
-    from bench.sweeps.launchers import PoolLauncher
-    from bench.sweeps.sweeper import BenchSweeper
-
-    for plugin in (BenchSweeper, PoolLauncher):
-        Plugins.instance().register(plugin)
+    _register_plugins()
     with session(overrides) as hydra:
         result = hydra.multirun(CONFIG_NAME, _task, list(overrides), with_log_configuration=False)
     return result if isinstance(result, int) else 0
 
 
-def _task(tree: DictConfig) -> RunRecord:
+def _register_plugins() -> None:
+    """Give our plug-ins to Hydra, which instantiates those in the name space `hydra_plugins` and no others."""
+    from hydra.core.plugins import Plugins
+
+    from bench.sweeps.launchers import PoolLauncher
+    from bench.sweeps.sweeper import BenchSweeper
+
+    plugins, ours = Plugins.instance(), ModuleType("hydra_plugins.bench")
+    try:
+        space = import_module("hydra_plugins")  # there if another plug-in is installed
+    except ImportError:
+        space = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        space.__path__ = []
+    for plugin in (BenchSweeper, PoolLauncher):
+        setattr(ours, plugin.__name__, plugin)
+        plugins.register(plugin)
+    space.__dict__["bench"] = sys.modules[ours.__name__] = ours
+
+
+def _task(tree: DictConfig) -> int:
     """A job of one of Hydra's own launchers, in this process."""
-    return _carry_out(build(tree), Console(highlight=False))
+    return _run(build(tree))
 
 
 def _compose_one(overrides: Sequence[str]) -> BenchConfig:
@@ -73,6 +85,13 @@ def _compose_one(overrides: Sequence[str]) -> BenchConfig:
     if not config.sweep.member and any(re.match(r"\+*sweep=", override) for override in overrides):
         raise UserError(f"a sweep is several runs: add -m, as in python -m bench -m {' '.join(overrides)}")
     return config
+
+
+def _run(config: BenchConfig) -> int:
+    if config.dry_run:
+        _announce(resolve(config), Store(config.results), _console())
+        return 0
+    return _EXIT_CODES[_carry_out(config, _console()).status]
 
 
 def _carry_out(config: BenchConfig, console: Console) -> RunRecord:
@@ -83,13 +102,20 @@ def _carry_out(config: BenchConfig, console: Console) -> RunRecord:
     record = None if config.force else store.finished(resolved.run_id)
     if record is not None:
         console.print(f"run {record.run_id} is finished already; force=true runs it again")
-    else:
-        from bench.runs.execute import execute
+        show_record(record, store, console)
+        return record
+    from bench.runs.execute import execute
         from bench.tracking import open_trackers
 
-        record = execute(resolved, store, open_trackers, console)
-    show_record(record, store, console)
+    record = execute(resolved, store, open_trackers, console)
+    if is_first_process():
+        show_record(record, store, console)
     return record
+
+
+def _console() -> Console:
+    """Lines are as long as they are: breaking them is the terminal's affair, and a pipe has no width."""
+    return Console(highlight=False, soft_wrap=True)
 
 
 def _announce(resolved: ResolvedRun, store: Store, console: Console) -> None:
@@ -100,5 +126,5 @@ def _announce(resolved: ResolvedRun, store: Store, console: Console) -> None:
         f"would run {resolved.run_id} ({state}): {config.model.cell} of width {resolved.hidden_size} on {corpus.name} "
         f"({corpus.origin}), seed {config.seed}, at most {config.training.epochs} epochs, "
         f"record in {store.runs / resolved.run_id}",
-        soft_wrap=True, markup=False,
-    )  # fmt: skip
+        markup=False,
+    )

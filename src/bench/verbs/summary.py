@@ -19,21 +19,21 @@ def show_record(record: RunRecord, store: Store, console: Console) -> None:
     folder = store.folder(record.run_id, record.execution_id)
     if record.status is not Status.FINISHED:
         line = f"{record.status}: {record.error_message or record.error_type}; record in {folder}"
-        console.print(Text(line, "yellow" if record.status is Status.INTERRUPTED else "red"), soft_wrap=True)
+        console.print(Text(line, "yellow" if record.status is Status.INTERRUPTED else "red"))
         return
     if record.config.get("sweep.member"):
         accuracy = "test accuracy " + _percent(record.test_accuracy)
         if record.test_accuracy is None:
             accuracy = "validation accuracy " + _percent(record.validation_accuracy)
         console.print(f"finished: {accuracy}, {_number(record.train_seconds, 's')} of training, record in {folder}",
-                      soft_wrap=True, markup=False)  # fmt: skip
+                      markup=False)  # fmt: skip
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (*_quality(record), *_speed(record), *_sizes(record)):
         table.add_row(name, Text(value, "bold"))
-    console.print(table)
-    console.print(f"record    {folder}", soft_wrap=True, markup=False)
-    console.print(f"next      {_next(record)}", soft_wrap=True, markup=False)
+    console.print(table, soft_wrap=False)
+    console.print(f"record    {folder}", markup=False)
+    console.print(f"next      {_next(record)}", markup=False)
 
 
 def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:

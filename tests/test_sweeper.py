@@ -1,0 +1,262 @@
+"""Sweeps: planned before anything runs, nothing repeated, and no failure lost. Real processes throughout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.compose import compose, session
+from bench.errors import UserError
+from bench.runs.record import RunRecord
+from bench.runs.store import Store
+from bench.sweeps.plan import Plan, expand, make_plan
+from tests.conftest import Study
+
+ENDLESS = ("training.epochs=100000", "training.patience=null")
+
+
+def plan_of(study: Study, *arguments: str, **params: object) -> Plan:
+    overrides = study.overrides(*arguments)
+    with session(overrides) as hydra:
+        return make_plan(overrides, params, None, Store(study.results), hydra.config_loader)
+
+
+def choices_of(arguments: list[str], params: dict[str, object]) -> list[tuple[str, ...]]:
+    with session() as hydra:
+        return [choice.overrides for choice in expand(arguments, params, hydra.config_loader)]
+
+
+def records(study: Study) -> list[RunRecord]:
+    """All records, first started first."""
+    found = [RunRecord.from_json(path.read_text()) for path in study.results.glob("runs/*/*/record.json")]
+    return sorted(found, key=lambda record: record.started_at)
+
+
+# -- planning ------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_key_varies_fastest_and_the_command_line_wins_over_the_file() -> None:
+    grid = {"model": "rnn,gru", "seed": "range(5)", "data": "local"}
+    assert choices_of(["seed=7,8", "training.epochs=2"], grid) == [
+        ("model=rnn", "seed=7", "data=local", "training.epochs=2"),
+        ("model=rnn", "seed=8", "data=local", "training.epochs=2"),
+        ("model=gru", "seed=7", "data=local", "training.epochs=2"),
+        ("model=gru", "seed=8", "data=local", "training.epochs=2"),
+    ]
+
+
+def test_a_glob_means_every_option() -> None:
+    assert choices_of(["model=glob(*)"], {}) == [("model=gru",), ("model=lstm",), ("model=rnn",)]
+
+
+def test_an_interval_is_no_grid() -> None:
+    with pytest.raises(UserError, match=r"write seed=1,2,3 or range\(1,4\)"):
+        choices_of(["seed=interval(0,3)"], {})
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=4), st.sampled_from([["gru"], ["gru", "rnn"]]))
+def test_every_combination_is_planned(seeds: list[int], cells: list[str]) -> None:
+    combinations = choices_of([f"seed={','.join(map(str, seeds))}", f"model={','.join(cells)}"], {})
+    assert len(combinations) == len(seeds) * len(cells)
+    assert {(f"seed={seed}", f"model={cell}") for seed in seeds for cell in cells} == set(combinations)
+
+
+def test_the_same_run_is_planned_once(study: Study) -> None:
+    plan = plan_of(study, "seed=0,1,1", "model=gru,lstm")
+    assert (len(plan.members), plan.duplicates) == (4, 2)
+    assert len({member.run_id for member in plan.members}) == 4
+
+
+def test_a_planned_member_is_what_its_overrides_compose(study: Study) -> None:
+    for member in plan_of(study, "seed=3,4", "model=gru,lstm").members:
+        assert compose(member.overrides) == member.config
+        assert member.config.sweep.member
+
+
+def test_cells_with_equal_seeds_pair_and_arms_differ_in_the_seed_alone(study: Study) -> None:
+    members = {(m.config.model.cell, m.config.seed): m for m in plan_of(study, "seed=0,1", "model=gru,lstm").members}
+    assert members["gru", 0].pair_key == members["lstm", 0].pair_key != members["gru", 1].pair_key
+    assert members["gru", 0].arm == members["gru", 1].arm != members["lstm", 0].arm
+
+
+def test_a_typed_question_has_one_name_however_it_is_typed(study: Study) -> None:
+    name = plan_of(study, "seed=0,1", "model=gru,lstm").name
+    assert name.startswith("multirun-")
+    assert plan_of(study, "model=lstm,gru", "seed=range(2)", "dry_run=true").name == name
+    assert plan_of(study, "model=lstm,gru", "seed=range(3)").name != name
+
+
+def test_a_member_that_does_not_validate_stops_the_sweep_before_it_begins(study: Study) -> None:
+    answer = study.command("-m", *study.overrides("model.hidden_size=12,-1"))
+    assert answer.returncode == 2
+    assert "model.hidden_size=-1: should be greater than or equal to 1 (run model.hidden_size=-1)" in answer.stderr
+    assert not study.results.exists()
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(study: Study) -> None:
+    answer = study.command("-m", *study.overrides("model=gru,lstm", "seed=range(3)", "dry_run=true"))
+    assert (answer.returncode, study.results.exists()) == (0, False)
+    assert [line.split()[-2] for line in answer.stdout.splitlines() if "total" in line] == ["6"]
+
+
+# -- running -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_runs_what_is_missing_and_skips_what_is_finished(study: Study) -> None:
+    typed = study.overrides("model=gru,lstm", "sweep.name=pair")
+    alone = study.command("-m", *study.overrides("model=gru", "sweep.name=pair"))
+    assert alone.returncode == 0, alone.stderr
+    both = study.command("-m", *typed)
+    assert both.returncode == 0, both.stderr
+    assert "[1/1] model=lstm" in both.stdout
+    assert both.stdout.count("skipped") == 1
+    third = study.command("-m", *typed)
+    assert (third.returncode, third.stdout.count("skipped")) == (0, 2)
+    kept = records(study)
+    assert [(record.config["model.cell"], record.sweep_name) for record in kept] == [("gru", "pair"), ("lstm", "pair")]
+    assert not list(study.results.glob("runs/*/*/weights*"))
+    plans = [json.loads(path.read_text()) for path in study.results.glob("sweeps/pair/plan-*.json")]
+    assert sorted(len(plan["members"]) for plan in plans) == [1, 2]
+    largest = max(plans, key=lambda plan: len(plan["members"]))
+    assert {m["run_id"] for m in largest["members"]} == {record.run_id for record in kept}
+
+
+def test_a_failing_member_stops_no_other_and_is_told_with_its_reason(study: Study) -> None:
+    typed = study.overrides("training.learning_rate=1e38,0.02", "training.gradient_clip=null", "sweep.name=rates")
+    answer = study.command("-m", *typed)
+    assert answer.returncode == 1
+    assert [record.status for record in records(study)] == ["diverged", "finished"]
+    assert "DivergedError" in answer.stdout
+    assert "1 of 2 did not finish; to repeat only those:\n  python -m bench -m " in answer.stdout
+    again = study.command("-m", *typed)
+    assert "[1/1] training.learning_rate=1e+38" in again.stdout
+    assert [record.status for record in records(study)] == ["diverged", "finished", "diverged"]
+
+
+def test_several_workers_share_the_processor_and_log_to_files(study: Study) -> None:
+    overrides = [override for override in study.overrides("seed=0,1") if not override.startswith("hardware.threads")]
+    answer = study.command("-m", *overrides, "hydra.launcher.workers=2", "sweep.name=two")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count(": finished, ") == 2
+    logs = [path.read_text() for path in study.results.glob("sweeps/two/logs/*.log")]
+    assert len(logs) == 2
+    assert all("finished: test accuracy" in log for log in logs)
+    first, second = records(study)
+    assert first.threads == second.threads == max(1, (first.cpu_cores or 2) // 2)
+    assert first.started_at < second.finished_at
+    assert second.started_at < first.finished_at
+
+
+def test_members_do_not_take_themselves_for_part_of_a_distributed_run(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    assert study.command("-m", *study.overrides("model=gru")).returncode == 0
+    assert [record.status for record in records(study)] == ["finished"]
+
+
+def test_hydras_own_launcher_serves_too(study: Study) -> None:
+    hydra = ["hydra/launcher=basic", f"hydra.sweep.dir={study.folder / 'hydra'}"]
+    answer = study.command("-m", *study.overrides("model=gru,lstm"), *hydra)
+    assert answer.returncode == 0, answer.stderr
+    assert [record.status for record in records(study)] == ["finished", "finished"]
+
+
+# -- ends that nobody planned --------------------------------------------------------------------------------------
+
+
+class Sweep:
+    """A sweep that is under way."""
+
+    def __init__(self, study: Study, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "bench", "-m", *arguments],
+            cwd=study.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.output: IO[str] = self.process.stdout
+        self.text = ""
+
+    def wait_for(self, word: str) -> None:
+        for line in self.output:
+            self.text += line
+            if word in line:
+                return
+        raise AssertionError(f"ended without '{word}':\n{self.text}")
+
+    def member(self) -> psutil.Process:
+        """The one process that the launcher has started."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for child in psutil.Process(self.process.pid).children():
+                if "sweep.member=true" in child.cmdline():
+                    return child
+            time.sleep(0.05)
+        raise AssertionError("no member was started")
+
+    def end(self) -> int:
+        self.text += self.output.read()
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def sweep(study: Study, request: pytest.FixtureRequest) -> Iterator[Sweep]:
+    running = Sweep(study, *study.overrides(*request.param))
+    yield running
+    if running.process.poll() is None:
+        running.process.terminate()
+        running.process.wait(timeout=60)
+    running.output.close()
+
+
+@pytest.mark.parametrize("sweep", [("training.epochs=100000,2", "training.patience=null")], indirect=True)
+def test_a_killed_member_gets_a_record_from_its_parent_and_the_sweep_goes_on(study: Study, sweep: Sweep) -> None:
+    sweep.wait_for("epoch 1/100000")
+    sweep.member().kill()
+    assert sweep.end() == 1
+    killed, other = records(study)
+    assert (killed.status, killed.error_type) == ("failed", "Killed")
+    assert "SIGKILL" in (killed.error_message or "")
+    assert killed.config["training.epochs"] == 100000
+    assert other.status == "finished"
+    assert "Killed" in sweep.text
+
+
+@pytest.mark.parametrize("sweep", [("seed=0,1", *ENDLESS)], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_ends_its_member_with_a_record_and_shows_the_table(
+    study: Study, sweep: Sweep, number: signal.Signals
+) -> None:
+    sweep.wait_for("epoch 2/100000")
+    member = sweep.member()
+    os.kill(sweep.process.pid, number)
+    assert sweep.end() == 130
+    assert not member.is_running()
+    assert [record.status for record in records(study)] == ["interrupted"]
+    assert "not run" in sweep.text
+    assert "2 of 2 did not finish" in sweep.text
+
+
+def test_an_interrupted_run_leaves_a_record_and_exit_code_130(study: Study) -> None:
+    command = [sys.executable, "-u", "-m", "bench", *study.overrides(*ENDLESS)]
+    with subprocess.Popen(command, cwd=study.folder, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if "epoch 1/100000" in line)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "interrupted: stopped by SIGINT" in rest
+    assert [record.status for record in records(study)] == ["interrupted"]
