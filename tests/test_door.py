@@ -101,8 +101,11 @@ def test_a_run_ends_with_a_table_and_is_found_finished_the_next_time(study: Stud
     assert "not run yet" in would.stdout
     first = study.command(*study.overrides())
     assert first.returncode == 0, first.stderr
-    for word in ("test accuracy", "tokens/s", "parameters", "record", "next", "python -m bench -m model=gru,lstm"):
+    for word in ("test accuracy", "tokens/s", "parameters", "record", "next"):
         assert word in first.stdout
+    suggested = first.stdout.splitlines()[-1]
+    assert suggested.startswith("next      python -m bench -m model=gru,lstm data=local data.path=")
+    assert suggested.endswith("seed='range(3)'")
     check = f"import sys, bench; bench.run({study.overrides()!r}); print('torch' in sys.modules)"
     again = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert "is finished already" in again.stdout

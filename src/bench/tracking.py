@@ -6,10 +6,13 @@ The record is the truth and these are its mirrors, so nothing here may break a r
 
 from __future__ import annotations
 
+import logging
 import netrc
 import os
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlparse
@@ -23,10 +26,12 @@ from bench.runs.identity import ResolvedRun
 from bench.runs.record import RunRecord, Status
 
 if TYPE_CHECKING:
+    from wandb import Settings
     from wandb.sdk.wandb_run import Run
 
 Mode = Literal["online", "offline"]
 
+_log = logging.getLogger(__name__)
 _NOT_SUMMARY = {"packages", "test_confusion", "kernel_operators", "config"}
 
 
@@ -47,24 +52,17 @@ class RunTrackers:
             self.wandb = open_wandb(resolved, results, chosen.wandb)
             self.loggers.append(self.wandb)
 
-    def finish(self, record: RunRecord) -> None:
-        """Send the final numbers and close."""
+    def finish(self, record: RunRecord) -> str | None:
+        """Send the final numbers and close. Returns a line for the person: how to upload what stayed on disk."""
         for logger in self.loggers:
             if logger is not self.wandb:
                 logger.finalize("success" if record.status is Status.FINISHED else "failed")
-        if self.wandb is not None:
-            _finish_wandb(self.wandb.experiment, record, self.resolved.corpus.label_names)
-
-    @property
-    def sync_command(self) -> str | None:
-        """What uploads this run, if W&B kept it on disk."""
-        if self.wandb is None or not self.wandb.experiment.settings._offline:
+        if self.wandb is None:
             return None
-        return f"wandb sync {self._offline_folder()}"
-
-    def _offline_folder(self) -> Path:
-        assert self.wandb is not None
-        return Path(self.wandb.experiment.dir).parent
+        run: Run = self.wandb.experiment
+        folder, offline = Path(run.dir).parent.name, run.offline
+        _finish_wandb(run, record, self.resolved.corpus.label_names)
+        return f"W&B is offline; upload with: wandb sync {self.results / 'wandb' / folder}" if offline else None
 
 
 def open_trackers(resolved: ResolvedRun) -> RunTrackers:
@@ -84,27 +82,16 @@ def open_wandb(resolved: ResolvedRun, results: Path, chosen: WandbConfig) -> Wan
 
     make_folder(results / "wandb")
     config = resolved.config
-    mode = wandb_mode(chosen)
-    settings = wandb.Settings(
-        silent=True,
-        console="off",
-        disable_code=True,
-        disable_git=True,
-        save_code=False,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-        init_timeout=30,
-    )
     logged: dict[str, Scalar] = {
         key: without_home(value) if isinstance(value, str) else value
         for key, value in flatten(config)
         if not key.startswith("logger.") and key != "results"
     }
-    return WandbLogger(
+    begin = partial(
+        wandb.init,
         project=chosen.project,
         entity=chosen.entity,
-        save_dir=str(results),
+        dir=str(results),
         id=None if "WANDB_SWEEP_ID" in os.environ else resolved.run_id,
         name=f"{config.model.cell} {config.data.name} {config.embedding.name} seed {config.seed}",
         group=resolved.arm,
@@ -117,8 +104,30 @@ def open_wandb(resolved: ResolvedRun, results: Path, chosen: WandbConfig) -> Wan
             "hidden_size_resolved": resolved.hidden_size,
         },
         resume="allow",
-        offline=mode == "offline",
-        settings=settings,
+        settings=_private_settings(),
+    )
+    try:
+        run = begin(mode=wandb_mode(chosen))
+    except wandb.Error as error:  # logged in, and no way to the server: a tracker does not stop a run
+        _log.warning("W&B cannot be reached (%s); this run stays offline", " ".join(str(error).split()))
+        run = begin(mode="offline")
+    return WandbLogger(experiment=run, save_dir=str(results))
+
+
+def _private_settings() -> Settings:
+    """No host or user name, no path, no package list, no source, no terminal output."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+        init_timeout=30,
     )
 
 
@@ -151,11 +160,26 @@ def _finish_wandb(run: Run, record: RunRecord, label_names: Sequence[str]) -> No
         if item.name not in _NOT_SUMMARY and value is not None:
             run.summary[item.name] = value
     if record.test_confusion is not None:
-        run.log({"test_confusion": wandb.Table(columns=["true", "predicted", "texts"], data=[
-            [label_names[row], label_names[column], count]
-            for row, counts in enumerate(record.test_confusion) for column, count in enumerate(counts)
-        ])})  # fmt: skip
+        named = [dict(zip(label_names, counts, strict=True)) for counts in record.test_confusion]
+        run.summary["test_confusion"] = dict(zip(label_names, named, strict=True))
+        run.log({"test_confusion": wandb.Html(confusion_html(record.test_confusion, label_names), inject=False)})
     run.finish(exit_code=0 if record.status is Status.FINISHED else 1)
+
+
+def confusion_html(confusion: Sequence[Sequence[int]], label_names: Sequence[str]) -> str:
+    """A confusion matrix as a table, shaded by each true class's share. rows: true classes;  columns: predicted.
+
+    Not a `wandb.Table`: those are staged in the user's home folder, and its path would be sent along.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in label_names)
+    rows = [f"<tr><th>true, predicted</th>{head}</tr>"]
+    for name, counts in zip(label_names, confusion, strict=True):
+        cells = [
+            f'<td style="text-align:right;background:rgba(31,119,180,{count / max(sum(counts), 1):.2f})">{count}</td>'
+            for count in counts
+        ]
+        rows.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
+    return f'<table style="font-family:sans-serif;border-spacing:2px">{"".join(rows)}</table>'
 
 
 def _tensorboard(results: Path, name: str) -> TensorBoardLogger:

@@ -42,8 +42,8 @@ class Trackers(Protocol):
     def loggers(self) -> Sequence[Logger]:
         """Lightning loggers that receive the learning curve."""
 
-    def finish(self, record: RunRecord) -> None:
-        """Take in the final record and close."""
+    def finish(self, record: RunRecord) -> str | None:
+        """Take in the final record and close; a line for the person, if there is something to do."""
 
 
 class Interrupted(BaseException):
@@ -84,8 +84,9 @@ def execute(
         record = _record(fit, started_at, outcome | asdict(contention.finish()) | {"wall_seconds": wall})
         if is_first_process():
             _write(store, record, fit)
-            if trackers is not None:
-                trackers.finish(record)
+            note = trackers.finish(record) if trackers is not None else None
+            if console is not None and note is not None:
+                console.print(note, markup=False)
     return record
 
 

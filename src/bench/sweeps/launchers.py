@@ -39,11 +39,15 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Ending:
-    """How a member's process ended. code: exit code, or minus the signal's number;  said: the door's last line."""
+    """How a member's process ended.
+
+    code: exit code, or minus the signal's number;  said: the door's last line;  stopped: because we asked for it.
+    """
 
     member: Member
     code: int
     said: str | None = None
+    stopped: bool = False
 
 
 @dataclass
@@ -56,12 +60,12 @@ class _Child:
     said: list[str] = field(default_factory=list)
     listener: threading.Thread | None = None
 
-    def ending(self) -> Ending:
+    def ending(self, stopped: bool = False) -> Ending:
         if self.listener is not None:
             self.listener.join(timeout=5)
         lines = self.said if self.log is None else self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         said = [line.removeprefix("bench: ") for line in lines if line.startswith("bench: ")]
-        return Ending(self.member, self.process.returncode, said[-1] if said else None)
+        return Ending(self.member, self.process.returncode, said[-1] if said else None, stopped)
 
 
 class PoolLauncher(Launcher):
@@ -108,7 +112,7 @@ class PoolLauncher(Launcher):
             except KeyboardInterrupt:
                 _stop(running)
                 for child in running:
-                    ended(child.ending())
+                    ended(child.ending(stopped=True))
                 raise
 
     def _start(self, member: Member, position: str, logs: Path) -> _Child:

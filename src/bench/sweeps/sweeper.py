@@ -130,7 +130,7 @@ def _dead(ending: Ending, started_at: datetime) -> RunRecord:
     """The record of a run whose process could not write one."""
     member, code = ending.member, ending.code
     status, kind, message = Status.FAILED, "ProcessDied", f"the process ended with exit code {code} and left no record"
-    if code in (-signal.SIGINT, 130):
+    if ending.stopped or code in (-signal.SIGINT, 130):
         status, kind, message = Status.INTERRUPTED, "Interrupted", "stopped before it could write a record"
     elif code == -signal.SIGKILL:
         kind = "Killed"

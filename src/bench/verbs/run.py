@@ -31,7 +31,7 @@ def run(overrides: Sequence[str]) -> int:
 
     Raises: `UserError` for bad input.
     """
-    return _run(_compose_one(overrides))
+    return _run(_compose_one(overrides), overrides)
 
 
 def run_overrides(overrides: Sequence[str]) -> RunRecord:
@@ -42,7 +42,7 @@ def run_overrides(overrides: Sequence[str]) -> RunRecord:
     config = _compose_one(overrides)
     if config.dry_run:
         raise UserError("dry_run=true runs nothing, so there is no record to return: leave it out")
-    return _carry_out(config, _console())
+    return _carry_out(config, _console(), overrides)
 
 
 def multirun(overrides: Sequence[str]) -> int:
@@ -87,14 +87,14 @@ def _compose_one(overrides: Sequence[str]) -> BenchConfig:
     return config
 
 
-def _run(config: BenchConfig) -> int:
+def _run(config: BenchConfig, typed: Sequence[str] = ()) -> int:
     if config.dry_run:
         _announce(resolve(config), Store(config.results), _console())
         return 0
-    return _EXIT_CODES[_carry_out(config, _console()).status]
+    return _EXIT_CODES[_carry_out(config, _console(), typed).status]
 
 
-def _carry_out(config: BenchConfig, console: Console) -> RunRecord:
+def _carry_out(config: BenchConfig, console: Console, typed: Sequence[str]) -> RunRecord:
     """Find the finished record of a run, or make one; torch is imported only if there is something to train."""
     store = Store(config.results)
     store.prepare()
@@ -102,14 +102,14 @@ def _carry_out(config: BenchConfig, console: Console) -> RunRecord:
     record = None if config.force else store.finished(resolved.run_id)
     if record is not None:
         console.print(f"run {record.run_id} is finished already; force=true runs it again")
-        show_record(record, store, console)
+        show_record(record, store, console, typed)
         return record
     from bench.runs.execute import execute
-        from bench.tracking import open_trackers
+    from bench.tracking import open_trackers
 
     record = execute(resolved, store, open_trackers, console)
     if is_first_process():
-        show_record(record, store, console)
+        show_record(record, store, console, typed)
     return record
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +15,11 @@ from bench.runs.store import Store
 _NEXT_CELL = {"gru": "lstm", "lstm": "gru", "rnn": "gru"}
 
 
-def show_record(record: RunRecord, store: Store, console: Console) -> None:
-    """Print how a run ended: one line for a member of a sweep or a run that failed, a table otherwise."""
+def show_record(record: RunRecord, store: Store, console: Console, typed: Sequence[str] = ()) -> None:
+    """Print how a run ended: one line for a member of a sweep or a run that failed, a table otherwise.
+
+    typed: the overrides that asked for it, kept in the suggestion of what to try next.
+    """
     folder = store.folder(record.run_id, record.execution_id)
     if record.status is not Status.FINISHED:
         line = f"{record.status}: {record.error_message or record.error_type}; record in {folder}"
@@ -33,7 +37,7 @@ def show_record(record: RunRecord, store: Store, console: Console) -> None:
         table.add_row(name, Text(value, "bold"))
     console.print(table, soft_wrap=False)
     console.print(f"record    {folder}", markup=False)
-    console.print(f"next      {_next(record)}", markup=False)
+    console.print(f"next      {_next(record, typed)}", markup=False)
 
 
 def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -68,10 +72,9 @@ def _number(value: float | None, unit: str, digits: int = 1) -> str:
     return "unknown" if value is None else f"{value:,.{digits}f} {unit}"
 
 
-def _next(record: RunRecord) -> str:
-    """A command that answers the next question: the other cell, paired by seed, over several seeds."""
-    cell, data = str(record.config.get("model.cell")), str(record.config.get("data.name"))
-    given = f"data={data}"
-    if data == "local":
-        given += f" data.path={record.config.get('data.path')}"
-    return f"python -m bench -m model={cell},{_NEXT_CELL.get(cell, 'gru')} {given} seed='range(3)'"
+def _next(record: RunRecord, typed: Sequence[str]) -> str:
+    """A command that answers the next question: the same settings, another cell beside this one, several seeds."""
+    cell = str(record.config.get("model.cell"))
+    kept = [override for override in typed if not override.startswith(("model=", "seed=", "force="))]
+    words = [f"model={cell},{_NEXT_CELL.get(cell, 'gru')}", *map(shlex.quote, kept), "seed='range(3)'"]
+    return f"python -m bench -m {' '.join(words)}"
