@@ -70,6 +70,7 @@ class DataConfig:
     max_length: Annotated[int, Field(ge=1, le=100_000)] = 256
     vocabulary_size: Annotated[int, Field(ge=3)] = 30_000
     minimum_count: Count = 1
+    epochs: Count = 8
     target_accuracy: Fraction | None = None
     licence: str | None = None
     citation: str | None = None
