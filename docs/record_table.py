@@ -1,5 +1,6 @@
 """Writes docs/record.md from the comments in src/bench/runs/record.py: `python docs/record_table.py`."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import re

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +14,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = {
-    "sport": "match goal team league coach striker season stadium".split(),
-    "money": "bank shares profit market euro bond trader deficit".split(),
-    "music": "album singer guitar chorus concert band lyric stage".split(),
+    "sport": ["match", "goal", "team", "league", "coach", "striker", "season", "stadium"],
+    "money": ["bank", "shares", "profit", "market", "euro", "bond", "trader", "deficit"],
+    "music": ["album", "singer", "guitar", "chorus", "concert", "band", "lyric", "stage"],
 }
-FILLER = "the a of and in was on it that for with as at by said after from has".split()
+FILLER = "the a of and in was on it that for with as at by said after from has".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,13 @@ class Study:
 
 
 @pytest.fixture(autouse=True)
-def _no_traces_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_traces_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in."""
     shared = tmp_path_factory.getbasetemp().parent / "cache"
     monkeypatch.setenv("BENCH_CACHE", str(shared))
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("BENCH_VECTORS", "WANDB_API_KEY", "WANDB_SWEEP_ID", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)
-    yield
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_closed_formulas_count_every_parameter(
     model = ModelConfig(
         cell=cell, hidden_size=6, num_layers=num_layers, bidirectional=bidirectional, pooling=pooling, output=output
     )  # type: ignore[arg-type]
-    network = TextClassifier(model, 6, torch.zeros(9, 4), True, classes=2, seed=0)
+    network = TextClassifier(model, 6, torch.zeros(9, 4), trainable_vectors=True, classes=2, seed=0)
     sizes = sizes_of(model, 6, rows=9, dimension=4, classes=2)
     assert sizes.total == sum(weight.numel() for weight in network.parameters())
     assert sizes.recurrent == sum(weight.numel() for weight in network.encoder.parameters())
@@ -81,5 +81,7 @@ def test_recurrent_blocks_are_orthogonal_and_the_forget_bias_is_on_one_bias() ->
 
 def test_cells_with_one_seed_start_from_the_same_output_layer() -> None:
     models = [ModelConfig(cell=cell, hidden_size=6) for cell in ("gru", "lstm")]  # type: ignore[arg-type]
-    networks = [TextClassifier(model, 6, torch.zeros(9, 4), True, classes=3, seed=5) for model in models]
+    networks = [
+        TextClassifier(model, 6, torch.zeros(9, 4), trainable_vectors=True, classes=3, seed=5) for model in models
+    ]
     assert torch.equal(networks[0].output.weight, networks[1].output.weight)

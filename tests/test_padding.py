@@ -21,7 +21,7 @@ def classifier(cell: str, pooling: str, bidirectional: bool, num_layers: int) ->
     )  # type: ignore[arg-type]
     vectors = torch.randn(WORDS, 4, generator=torch.Generator().manual_seed(1))
     vectors[0] = 0
-    return TextClassifier(model, 5, vectors, True, classes=3, seed=2).double().eval()
+    return TextClassifier(model, 5, vectors, trainable_vectors=True, classes=3, seed=2).double().eval()
 
 
 def batch_of(texts: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ texts_strategy = st.lists(st.lists(st.integers(1, WORDS - 1), min_size=1, max_si
     bidirectional=st.booleans(),
     num_layers=st.integers(1, 3),
 )
-def test_padding_and_company_change_no_logit(
+def test_padding_and_company_change_no_logit(  # noqa: PLR0917
     texts: list[list[int]], padding: int, cell: str, pooling: str, bidirectional: bool, num_layers: int
 ) -> None:
     network = classifier(cell, pooling, bidirectional, num_layers)
@@ -84,7 +84,7 @@ def test_the_backward_direction_is_pytorchs_on_unpadded_texts(cell: str) -> None
 
 def test_one_logit_stands_for_two_classes() -> None:
     model = ModelConfig(cell="gru", hidden_size=5, output="sigmoid")
-    network = TextClassifier(model, 5, torch.randn(WORDS, 4), True, classes=2, seed=0)
+    network = TextClassifier(model, 5, torch.randn(WORDS, 4), trainable_vectors=True, classes=2, seed=0)
     logits = network(*batch_of([[3, 4, 5], [6]], 0))
     single = network.output(network.pool(network.encode(*batch_of([[3, 4, 5], [6]], 0)), torch.tensor([3, 1])))
     torch.testing.assert_close(logits.softmax(dim=1)[:, 1:], torch.sigmoid(single))

@@ -233,7 +233,8 @@ def _check_combinations(config: BenchConfig) -> None:
     labels = config.data.labels
     if config.model.output == "sigmoid" and labels is not None and len(labels) != 2:
         raise UserError(
-            f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: use model.output=softmax"
+            f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: "
+            "use model.output=softmax"
         )
     if config.model.forget_bias is not None and config.model.cell != "lstm":
         raise UserError(f"model.forget_bias: a {config.model.cell} has no forget gate; remove it or use model=lstm")

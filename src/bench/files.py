@@ -50,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well; if `path` exists by then, the first one stays."""
+    """A temporary folder that becomes `path` when the block ends well; one that is there by then stays."""
     make_folder(path.parent)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True) as name:
         work = Path(name) / path.name

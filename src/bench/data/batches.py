@@ -6,6 +6,7 @@ batches. No text is repeated or lost when several processes share a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -116,7 +117,7 @@ class BucketSampler(Sampler[Share]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return math.ceil(len(self.lengths) / self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws; Lightning calls this."""
@@ -148,7 +149,7 @@ class SortedSampler(Sampler[Share]):
         self.world_size = world_size
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[Share]:
         order = np.argsort(-self.lengths, kind="stable")

@@ -123,7 +123,7 @@ class TextDataModule(pl.LightningDataModule):
         return DataLoader(BatchDataset(texts), batch_size=None, sampler=sampler)
 
     def _place(self) -> tuple[int, int]:
-        """This process's rank and the number of processes."""
+        """Rank of this process and the number of processes."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size

@@ -118,7 +118,14 @@ class TextClassifier(nn.Module):
     """
 
     def __init__(
-        self, model: ModelConfig, hidden_size: int, vectors: Tensor, trainable_vectors: bool, classes: int, seed: int
+        self,
+        model: ModelConfig,
+        hidden_size: int,
+        vectors: Tensor,
+        *,
+        trainable_vectors: bool,
+        classes: int,
+        seed: int,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vectors.shape[0], vectors.shape[1], padding_idx=0, _weight=vectors)

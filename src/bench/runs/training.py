@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
@@ -20,13 +21,14 @@ from bench.config import HardwareConfig
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather
 from bench.embeddings.table import EmbeddingTable, build_table
+from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
 from bench.runs.callbacks import CurveRow, LearningCurve, Selection, TimeLimit
 from bench.runs.clock import Timing, TrainingClock
-from bench.runs.processor import usable_cores
 from bench.runs.identity import ResolvedRun
 from bench.runs.probe import KernelProbe, inference_milliseconds
+from bench.runs.processor import usable_cores
 from bench.seeds import generator
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
@@ -64,9 +66,9 @@ class Fit:
             config.model,
             resolved.hidden_size,
             torch.from_numpy(self.table.values),
-            config.embedding.trainable,
-            self.data.classes,
-            config.seed,
+            trainable_vectors=config.embedding.trainable,
+            classes=self.data.classes,
+            seed=config.seed,
         )
         self.clock = TrainingClock()
         self.probe = KernelProbe()
@@ -163,8 +165,16 @@ def make_trainer(
 ) -> pl.Trainer:
     """Lightning's trainer without what this project does itself: checkpoints, progress, sharding, clipping.
 
-    Raises: `UserError` by way of the door if the accelerator is not there.
+    Raises: `UserError` if the accelerator, or so many devices of it, are not there.
     """
+    try:
+        return _trainer(hardware, epochs, loggers, callbacks)
+    except (MisconfigurationException, ValueError) as error:
+        asked = f"hardware.accelerator={hardware.accelerator} hardware.devices={hardware.devices}"
+        raise UserError(f"{asked}: {' '.join(str(error).split())}; try hardware=auto") from None
+
+
+def _trainer(hardware: HardwareConfig, epochs: int, loggers: list[Logger], callbacks: list[pl.Callback]) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=epochs,
         accelerator=hardware.accelerator,

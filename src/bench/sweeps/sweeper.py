@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 from collections import Counter
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,11 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.config import flatten
 from bench.files import without_home
-from bench.runs.environment import describe_code, describe_machine
+from bench.runs.assemble import record_without_fit
 from bench.runs.record import RunRecord, Status
-from bench.runs.store import Store, new_execution_id
+from bench.runs.store import Store
 from bench.sweeps.launchers import Ending, PoolLauncher
 from bench.sweeps.plan import Member, Plan, make_plan, sweep_folder
 
@@ -139,29 +137,8 @@ def _dead(ending: Ending, started_at: datetime) -> RunRecord:
         kind, message = signal.Signals(-code).name, f"the process was ended by {signal.Signals(-code).name}"
     elif ending.said:
         kind, message = "UserError", ending.said
-    config = {
-        key: without_home(value) if isinstance(value, str) else value
-        for key, value in flatten(member.config)
-        if key != "seed"
-    }
-    return RunRecord(
-        run_id=member.run_id,
-        execution_id=new_execution_id(started_at),
-        pair_key=member.pair_key,
-        arm=member.arm,
-        code_version=member.code_version,
-        hardware_key="unknown",  # only the process that died knew what it ran on
-        status=status,
-        started_at=started_at.isoformat(timespec="milliseconds"),
-        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        seed=member.config.seed,
-        sweep_name=member.config.sweep.name,
-        error_type=kind,
-        error_message=without_home(message),
-        config=config,
-        **asdict(describe_code()),
-        **asdict(describe_machine()),
-    )
+    outcome = {"status": status, "error_type": kind, "error_message": without_home(message)}
+    return record_without_fit(member, started_at, outcome)
 
 
 def _planned(plan: Plan) -> Table:

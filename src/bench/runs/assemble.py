@@ -1,0 +1,177 @@
+"""Puts a record together: what names a run, and what one fit has measured so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from bench.config import BenchConfig, flatten
+from bench.files import without_home
+from bench.models.sizes import sizes_of
+from bench.runs.environment import describe_code, describe_machine, describe_torch, hardware_key
+from bench.runs.record import RunRecord, Status
+from bench.runs.store import new_execution_id
+
+if TYPE_CHECKING:
+    from bench.runs.training import Fit
+
+
+class Named(Protocol):
+    """What names a run: a `ResolvedRun`, or a member of a sweep."""
+
+    @property
+    def config(self) -> BenchConfig:
+        """What was asked for."""
+
+    @property
+    def run_id(self) -> str:
+        """Which run it is."""
+
+    @property
+    def pair_key(self) -> str:
+        """With whom it pairs."""
+
+    @property
+    def arm(self) -> str:
+        """The configuration without the seed."""
+
+    @property
+    def code_version(self) -> str:
+        """By which sources."""
+
+
+def make_record(run: Named, started_at: datetime, measured: dict[str, object]) -> RunRecord:
+    """The record of an execution that ends now. measured: further fields, `status` and `hardware_key` among them."""
+    return RunRecord(
+        run_id=run.run_id,
+        execution_id=new_execution_id(started_at),
+        pair_key=run.pair_key,
+        arm=run.arm,
+        code_version=run.code_version,
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        seed=run.config.seed,
+        sweep_name=run.config.sweep.name,
+        config={
+            key: without_home(value) if isinstance(value, str) else value
+            for key, value in flatten(run.config)
+            if key != "seed"  # a field of its own
+        },
+        **{name: _finite(value) for name, value in measured.items()},  # type: ignore[arg-type]
+    )
+
+
+def record_without_fit(run: Named, started_at: datetime, outcome: Mapping[str, object]) -> RunRecord:
+    """The record of an execution that ended before there was a model. outcome: status, error type and message."""
+    known = {"hardware_key": "unknown", **asdict(describe_code()), **asdict(describe_machine())}
+    return make_record(run, started_at, {**known, **outcome})
+
+
+def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object]) -> RunRecord:
+    """The record of a fit, finished or not. outcome: `status`, and what is known of the execution as a whole."""
+    fields = (
+        _data_fields(fit) | _size_fields(fit) | _quality_fields(fit) | _speed_fields(fit) | _environment_fields(fit)
+    )
+    if outcome["status"] is Status.FINISHED:
+        fields["stop_reason"] = fit.stop_reason
+    return make_record(fit.resolved, started_at, fields | outcome)
+
+
+def _finite(value: object) -> object:
+    """A number that JSON can hold; what is not finite could not be measured."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _data_fields(fit: Fit) -> dict[str, object]:
+    data, resolved = fit.data, fit.resolved
+    return {
+        "data_fingerprint": resolved.corpus.fingerprint,
+        "data_origin": resolved.corpus.origin,
+        "data_revision": resolved.corpus.revision,
+        "train_texts": len(data.train),
+        "validation_texts": len(data.validation),
+        "test_texts": None if data.test is None else len(data.test),
+        "classes": data.classes,
+        "majority_share": data.majority_share,
+        "vocabulary_words": len(data.vocabulary.words),
+        "train_tokens": data.train_tokens,
+        "truncated_fraction": data.truncated_fraction,
+        "unknown_token_fraction": data.unknown_token_fraction,
+        "embedding_fingerprint": resolved.vectors.fingerprint if resolved.vectors else None,
+        "embedding_dimension": resolved.dimension,
+        "embedding_coverage_types": fit.table.coverage_types,
+        "embedding_coverage_tokens": fit.table.coverage_tokens,
+    }
+
+
+def _size_fields(fit: Fit) -> dict[str, object]:
+    resolved = fit.resolved
+    total, trainable = fit.parameters
+    sizes = sizes_of(
+        resolved.config.model, resolved.hidden_size, len(fit.data.vocabulary), resolved.dimension, fit.data.classes
+    )
+    return {
+        "hidden_size_resolved": resolved.hidden_size,
+        "parameters_total": total,
+        "parameters_trainable": trainable,
+        "parameters_recurrent": sizes.recurrent,
+        "flops_per_token": sizes.flops_per_token,
+    }
+
+
+def _quality_fields(fit: Fit) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "best_epoch": fit.selection.best_epoch,
+        "epochs_run": sum(row.split == "validation" for row in fit.curve.rows) or None,
+    }
+    evaluation = fit.evaluation
+    if evaluation is None:
+        return fields
+    test, validation = evaluation.test, evaluation.validation
+    if test is not None:
+        fields |= {f"test_{name}": value for name, value in asdict(test).items()}
+    return fields | {
+        "validation_accuracy": validation.accuracy,
+        "validation_macro_f1": validation.macro_f1,
+        "validation_log_loss": validation.log_loss,
+        "train_accuracy": evaluation.train.accuracy,
+        "generalisation_gap": evaluation.train.accuracy - (test or validation).accuracy,
+    }
+
+
+def _speed_fields(fit: Fit) -> dict[str, object]:
+    timing = fit.timing
+    fields: dict[str, object] = {
+        "inference_milliseconds_p50": fit.inference_milliseconds,
+        "peak_memory_bytes": fit.peak_memory_bytes,
+    }
+    if timing is None:
+        return fields
+    target = fit.resolved.config.data.target_accuracy
+    reached = next(
+        (row for row in fit.curve.rows if target is not None and row.accuracy is not None and row.accuracy >= target),
+        None,
+    )
+    measured = {name: value for name, value in vars(timing).items() if name != "cumulative"}
+    return fields | measured | {
+        "seconds_to_target": None if reached is None else timing.seconds_after(reached.step),
+        "epochs_to_target": None if reached is None else reached.epoch,
+    }  # fmt: skip
+
+
+def _environment_fields(fit: Fit) -> dict[str, object]:
+    hardware = fit.resolved.config.hardware
+    machine = describe_machine()
+    seen = describe_torch(fit.trainer.strategy.root_device.type, fit.threads)
+    return {
+        **asdict(describe_code()),
+        **asdict(machine),
+        **asdict(seen),
+        "devices": hardware.devices,
+        "hardware_key": hardware_key(machine, seen, hardware.devices, hardware.precision, fit.threads),
+        "kernel": fit.resolved.kernel,
+        "kernel_operators": fit.probe.operators,
+    }
