@@ -237,7 +237,7 @@ def _check_combinations(config: BenchConfig) -> None:
             "use model.output=softmax"
         )
     if config.model.forget_bias is not None and config.model.cell != "lstm":
-        raise UserError(f"model.forget_bias: a {config.model.cell} has no forget gate; remove it or use model=lstm")
+        raise UserError(f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm")
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.hardware.devices > 1 and config.hardware.strategy != "ddp":
