@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import COMMIT, HubServer
+
+from tests.hub_server import COMMIT, HubServer
 
 # Reads a DataConfig from JSON and opens it as a run does; prints one line, errors as the door prints them.
 OPEN = """

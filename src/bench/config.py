@@ -220,7 +220,8 @@ def _describe(error: ValidationError) -> str:
     key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("list[", "dict[", "function-")))
     kind = problem["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"unknown key '{key}': {did_you_mean(key, known_keys())}"
+        known = known_keys() if "." in key else [item.name for item in fields(BenchConfig)]
+        return f"unknown key '{key}': {did_you_mean(key, known)}"
     if kind in ("missing", "missing_argument"):
         return f"{key} is not set: add {key}=VALUE"
     message = problem["msg"].removeprefix("Input ").removeprefix("should ")
@@ -237,7 +238,9 @@ def _check_combinations(config: BenchConfig) -> None:
             "use model.output=softmax"
         )
     if config.model.forget_bias is not None and config.model.cell != "lstm":
-        raise UserError(f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm")
+        raise UserError(
+            f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
+        )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.hardware.devices > 1 and config.hardware.strategy != "ddp":

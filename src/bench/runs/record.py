@@ -40,12 +40,12 @@ class RunRecord:
     arm: str  # the declared configuration without the seed: runs of one arm differ in their seed alone
     code_version: str  # hash of the sources that affect numbers
     hardware_key: str  # speeds compare only between equal keys
-    status: Status
+    status: Status  # finished | failed | diverged | interrupted
     started_at: str  # ISO 8601, UTC
     finished_at: str  # ISO 8601, UTC
-    seed: int
-    sweep_name: str | None = None
-    schema_version: int = SCHEMA_VERSION
+    seed: int  # of all random streams
+    sweep_name: str | None = None  # the question that asked for this run; absent for a single run
+    schema_version: int = SCHEMA_VERSION  # of this page
     error_type: str | None = None  # absent when finished
     error_message: str | None = None  # one line; absent when finished
     stop_reason: str | None = None  # epochs | patience | max_seconds; absent unless finished
@@ -54,30 +54,30 @@ class RunRecord:
     data_fingerprint: str | None = None  # hash of texts, labels, splits
     data_origin: str | None = None  # where the corpus came from, in words
     data_revision: str | None = None  # of the hub or package; absent for folders
-    train_texts: int | None = None
-    validation_texts: int | None = None
+    train_texts: int | None = None  # training part, the validation share taken off
+    validation_texts: int | None = None  # dev split, or the share of train set aside
     test_texts: int | None = None  # absent without a test split
-    classes: int | None = None
+    classes: int | None = None  # distinct labels
     majority_share: float | None = None  # share of the largest class in the training part
     vocabulary_words: int | None = None  # distinct words with a vector of their own
     train_tokens: int | None = None  # after truncation
     truncated_fraction: float | None = None  # share of training texts cut at data.max_length
     unknown_token_fraction: float | None = None  # of the evaluated split's tokens (test, else validation)
     embedding_fingerprint: str | None = None  # hash of the vector file; absent for random vectors
-    embedding_dimension: int | None = None
+    embedding_dimension: int | None = None  # elements per word vector
     embedding_coverage_types: float | None = None  # share of vocabulary words found in the vector file
     embedding_coverage_tokens: float | None = None  # share of training tokens found in the vector file
 
     # -- sizes ---------------------------------------------------------------------------------------------------
     hidden_size_resolved: int | None = None  # units per direction after matching
-    parameters_total: int | None = None
-    parameters_trainable: int | None = None
+    parameters_total: int | None = None  # all weights and biases, word vectors included
+    parameters_trainable: int | None = None  # without frozen word vectors
     parameters_recurrent: int | None = None  # weights and biases of the recurrent layers
     flops_per_token: int | None = None  # forward, recurrent layers; backward costs about twice as much again
 
     # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------
-    test_accuracy: float | None = None
-    test_macro_f1: float | None = None
+    test_accuracy: float | None = None  # share of texts labelled correctly
+    test_macro_f1: float | None = None  # mean over classes of F1
     test_log_loss: float | None = None  # nats per text
     test_calibration_error: float | None = None  # expected calibration error, 15 bins
     test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
@@ -87,40 +87,40 @@ class RunRecord:
     train_accuracy: float | None = None  # best weights, over a sample of the training part as large as validation
     generalisation_gap: float | None = None  # train_accuracy minus test_accuracy (validation without a test split)
     best_epoch: int | None = None  # counted from 1
-    epochs_run: int | None = None
+    epochs_run: int | None = None  # evaluations on validation, one an epoch
 
     # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
-    train_seconds: float | None = None
+    train_seconds: float | None = None  # of all steps after warm-up
     warmup_steps: int | None = None  # first steps that no speed includes
     steps: int | None = None  # optimiser steps, warm-up included
-    step_milliseconds_p50: float | None = None
-    step_milliseconds_p95: float | None = None
-    samples_per_second: float | None = None
+    step_milliseconds_p50: float | None = None  # median time from one step's end to the next one's
+    step_milliseconds_p95: float | None = None  # 95th percentile of the same
+    samples_per_second: float | None = None  # texts trained on
     tokens_per_second: float | None = None  # real tokens
     padded_tokens_per_second: float | None = None  # real tokens and padding
     padding_fraction: float | None = None  # share of a training batch's cells that is padding
     inference_milliseconds_p50: float | None = None  # one text at a time
     seconds_to_target: float | None = None  # train_seconds until validation first reached data.target_accuracy
-    epochs_to_target: int | None = None
+    epochs_to_target: int | None = None  # epochs until the same
     peak_memory_bytes: int | None = None  # of the GPU where one is used, else of the process
     wall_seconds: float | None = None  # whole execution, data loading and evaluation included, imports excluded
 
     # -- environment ---------------------------------------------------------------------------------------------
     commit: str | None = None  # of the checkout the code ran from; absent for an installed wheel
     dirty_hash: str | None = None  # hash of uncommitted changes; absent for a clean checkout
-    python_version: str | None = None
-    torch_version: str | None = None
-    packages: dict[str, str] = field(default_factory=dict)
-    operating_system: str | None = None
-    cpu_model: str | None = None
+    python_version: str | None = None  # such as 3.11.7
+    torch_version: str | None = None  # such as 2.13.0+cpu
+    packages: dict[str, str] = field(default_factory=dict)  # versions of what computes
+    operating_system: str | None = None  # kernel and architecture
+    cpu_model: str | None = None  # as the processor names itself
     cpu_cores: int | None = None  # usable by the process
     cpu_isa: str | None = None  # what torch dispatches to, such as AVX512
-    memory_bytes: int | None = None
+    memory_bytes: int | None = None  # of the machine
     accelerator: str | None = None  # cpu | cuda
-    gpu_model: str | None = None
-    gpu_driver: str | None = None
-    devices: int | None = None
-    threads: int | None = None
+    gpu_model: str | None = None  # absent on a CPU
+    gpu_driver: str | None = None  # version; absent on a CPU
+    devices: int | None = None  # processes that trained one model together
+    threads: int | None = None  # of each process
     kernel: str | None = None  # execution of the recurrence: torch
     kernel_operators: list[str] | None = None  # what the recurrent layers dispatched, views left out
     load_average: float | None = None  # of the machine over the last minute, at the end

@@ -9,7 +9,10 @@ from bench.compose import compose
 from bench.config import DataConfig
 from bench.data.hub import cache_folder
 from bench.data.sources import Corpus, open_corpus
+from bench.embeddings.formats import find_vectors
 from bench.files import without_home
+
+USAGE = "python -m bench fetch data=NAME [embedding=NAME ...]"
 
 
 def fetch(arguments: Sequence[str]) -> int:
@@ -19,10 +22,10 @@ def fetch(arguments: Sequence[str]) -> int:
     """
     config = compose(arguments)
     print(_describe(config.data, open_corpus(config.data)))
-    if config.embedding.name != "random":
-        from bench.embeddings.formats import find_vectors
-
-        print(f"vectors {config.embedding.name}: {without_home(str(find_vectors(config.embedding)))}")
+    vectors = find_vectors(config.embedding)
+    if vectors is not None:
+        where = without_home(str(vectors.path))
+        print(f"{config.embedding.name}: {vectors.dimension} dimensions; {where}; fingerprint {vectors.fingerprint}")
     return 0
 
 

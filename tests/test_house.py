@@ -1,0 +1,100 @@
+"""The house stands: floors hold, pages are true, every key is explained."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "bench"
+FLOORS = [
+    {"config", "compose", "seeds", "errors", "files", "distributed"},
+    {"data", "embeddings"},
+    {"models"},
+    {"runs"},
+    {"analysis"},
+    {"sweeps", "report", "tracking"},
+    {"verbs", "__main__"},
+]
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """Absolute names that a module imports, and whether only at the top (not inside a function)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = {node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node in top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append((str(node.module), node in top))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_imports_upward(path: Path) -> None:
+    room = path.relative_to(SOURCE).with_suffix("").parts[0]
+    for name, _ in imports_of(path):
+        package, _, rest = name.partition(".")
+        if package == "bench" and rest:
+            assert FLOOR[rest.split(".")[0]] <= FLOOR[room], f"{path.name} imports {name} from above"
+        assert package != "wandb" or room == "tracking", f"{path.name} imports wandb"
+
+
+def test_the_door_imports_nothing_heavy_before_it_knows_what_is_asked() -> None:
+    light = {"__future__", "bench", "collections", "contextlib", "importlib", "os", "sys", "traceback"}
+    assert {name.split(".")[0] for name, top in imports_of(SOURCE / "__main__.py") if top} <= light
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "conf")))
+def test_every_key_has_a_comment_above_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("#"), "a file begins with what it is"
+    if path.name == "config.yaml":  # its nested keys are Hydra's
+        lines = [line for line in lines if not line.startswith(" ")]
+    for above, line in zip(["", *lines], lines, strict=False):
+        key = re.match(r"(\s*)(\w+):", line)
+        if key and key[2] != "defaults":
+            assert above.strip().startswith("#"), f"{key[2]} is not explained"
+
+
+def test_the_page_on_records_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("record_table", ROOT / "docs" / "record_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "record.md").read_text(encoding="utf-8") == module.page(), (
+        "run: python docs/record_table.py"
+    )
+
+
+def test_every_record_field_says_what_it_is() -> None:
+    source = (SOURCE / "runs" / "record.py").read_text(encoding="utf-8")
+    body = source[source.index("class RunRecord:") : source.index("def to_json")]
+    silent = re.findall(r"^    (\w+): [^#\n]+$", body, flags=re.MULTILINE)
+    assert silent == [], "a field without a comment says nothing of its unit"
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+def test_the_documents_name_every_module_of_the_house() -> None:
+    page = (ROOT / "docs" / "how-a-run-flows.md").read_text(encoding="utf-8")
+    missing = [path.name for path in MODULES if path.name not in page and path.name != "__init__.py"
+               and path.relative_to(SOURCE).parts[0] != "verbs"]  # fmt: skip
+    assert missing == []
