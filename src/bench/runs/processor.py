@@ -54,3 +54,13 @@ def _own_groups(root: Path) -> Iterator[Path]:
         if (root.name in controllers.split(",")) if controllers else (root.name == "cgroup"):
             group = root / path.lstrip("/")
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root) and folder != root)
+
+
+def let_threads_sleep() -> None:
+    """Make OpenMP's threads wait asleep rather than spinning; has to be called before torch is first imported.
+
+    A recurrence is thousands of short parallel regions. Where anything else runs on the same cores, a spinning thread
+    waits for one that is not scheduled: steps were seen to take 90 times as long (docs/recipes.md). Who has set
+    `OMP_WAIT_POLICY` is obeyed.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
