@@ -30,7 +30,7 @@ from bench.runs.environment import (
     describe_torch,
     hardware_key,
 )
-from bench.runs.processor import cpu_limits, usable_cores
+from bench.runs.processor import cpu_limits, limit_spinning, usable_cores
 from bench.runs.record import RunRecord
 
 MACHINE = Machine(
@@ -314,3 +314,14 @@ def test_a_reading_holds_shares_or_nothing():
     assert json.dumps(reading, allow_nan=False)
     for name in ("cpu_steal_fraction", "cpu_other_fraction"):
         assert reading[name] is None or 0 <= reading[name] <= 1
+
+
+def test_threads_stop_spinning_soon_unless_the_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    limit_spinning()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    limit_spinning()
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"

@@ -56,11 +56,12 @@ def _own_groups(root: Path) -> Iterator[Path]:
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root) and folder != root)
 
 
-def let_threads_sleep() -> None:
-    """Make OpenMP's threads wait asleep rather than spinning; has to be called before torch is first imported.
+def limit_spinning() -> None:
+    """Let OpenMP's threads spin for microseconds, then sleep; has to be called before torch is first imported.
 
-    A recurrence is thousands of short parallel regions. Where anything else runs on the same cores, a spinning thread
-    waits for one that is not scheduled: steps were seen to take 90 times as long (docs/recipes.md). Who has set
-    `OMP_WAIT_POLICY` is obeyed.
+    A recurrence is thousands of short parallel regions. Where anything else runs on the same cores, a thread that spins
+    for as long as libgomp's default lets it waits for one that is not scheduled: steps were seen to take 90 times as
+    long, against nothing lost on a quiet machine (docs/recipes.md). Whoever has set a policy is obeyed.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -16,7 +16,7 @@ from bench.config import BenchConfig
 from bench.distributed import is_first_process
 from bench.errors import UserError
 from bench.runs.identity import ResolvedRun, resolve
-from bench.runs.processor import let_threads_sleep
+from bench.runs.processor import limit_spinning
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.verbs.summary import show_record
@@ -105,7 +105,7 @@ def _carry_out(config: BenchConfig, console: Console, typed: Sequence[str]) -> R
         console.print(f"run {record.run_id} is finished already; force=true runs it again")
         show_record(record, store, console, typed)
         return record
-    let_threads_sleep()
+    limit_spinning()
     from bench.runs.execute import execute
     from bench.tracking import open_trackers
 
