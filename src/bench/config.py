@@ -71,6 +71,7 @@ class DataConfig:
     vocabulary_size: Annotated[int, Field(ge=3)] = 30_000
     minimum_count: Count = 1
     epochs: Count = 8
+    learning_rate: Positive = 0.004
     target_accuracy: Fraction | None = None
     licence: str | None = None
     citation: str | None = None

@@ -19,7 +19,7 @@ _NOT_SCIENCE = {
     "model.hidden_size", "model.match", "model.kernel",
     "data.name", "data.path", "data.mirror", "data.package", "data.hub_id", "data.hub_config", "data.hub_revision",
     "data.hub_splits", "data.text_column", "data.label_column", "data.labels", "data.deduplicate",
-    "data.epochs", "data.target_accuracy", "data.licence", "data.citation",
+    "data.epochs", "data.learning_rate", "data.target_accuracy", "data.licence", "data.citation",
     "embedding.path", "embedding.files", "embedding.dimension",
     "training.log_every_steps",
     "results", "force", "keep", "dry_run",
