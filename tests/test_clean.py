@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from test_record import a_record
 
 from bench.errors import UserError
 from bench.runs.record import Status
 from bench.runs.store import CURVE, PREDICTIONS, RECORD, WEIGHTS, WEIGHTS_LAST, Store
 from bench.verbs.clean import clean
+from tests.test_record import a_record
 
 
 @pytest.fixture(autouse=True)

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_record import a_record
 
 from bench.config import known_keys
 from bench.errors import UserError
 from bench.runs.index import columns
 from bench.runs.record import Status
 from bench.runs.store import CURVE, PREDICTIONS, RECORD, WEIGHTS, WEIGHTS_LAST, Store, new_execution_id
+from tests.test_record import a_record
 
 FOREVER = "lambda path: __import__('time').sleep(60)"
 
@@ -288,7 +288,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import pyarrow as pa
 from bench.runs.store import Store
-from test_record import a_record
+from tests.test_record import a_record
 for number in range({times}):
     record = a_record(run_id={run_id!r} + str(number) * ({times} > 1), execution_id={execution_id!r})
     Store({str(results)!r}).write(record, {files})
