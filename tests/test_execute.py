@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 import bench
@@ -244,6 +245,14 @@ def test_nothing_private_is_written(study: Study) -> None:
         assert home not in text
     for secret in (os.uname().nodename, *[value for name, value in os.environ.items() if "KEY" in name and value]):
         assert secret not in text
+
+
+def test_a_run_leaves_the_callers_torch_as_it_was(study: Study) -> None:
+    before = torch.get_num_threads(), torch.random.get_rng_state()
+    bench.run(study.overrides())
+    assert torch.get_num_threads() == before[0]
+    assert torch.equal(torch.random.get_rng_state(), before[1])
+    assert float(torch.tensor(1e-40) * 1) != 0, "denormal numbers are still flushed"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

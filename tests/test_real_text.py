@@ -48,7 +48,7 @@ def test_every_corpus_trains_with_real_glove(
 ) -> None:
     monkeypatch.setenv("BENCH_DATA", str(real_data))
     monkeypatch.setenv("BENCH_VECTORS", str(real_data / "vectors"))
-    small = ("model.hidden_size=16", "training.epochs=1", "training.batch_size=64", "hardware.threads=1")
+    small = ("model.hidden_size=16", "training.epochs=3", "hardware.threads=1")
     done = study.command(f"data={name}", "embedding=glove", *small, "logger=none")
     assert done.returncode == 0, done.stderr
     (path,) = study.results.glob("runs/*/*/record.json")

@@ -64,7 +64,7 @@ def test_a_number_that_is_not_finite_is_never_written(name, value):
 
 
 def test_a_newer_schema_is_refused_and_says_to_update():
-    with pytest.raises(UserError, match=r"newer than .* update the program"):
+    with pytest.raises(UserError, match=r"newer than .* update this program"):
         RunRecord.from_json(a_record(schema_version=SCHEMA_VERSION + 1).to_json())
 
 

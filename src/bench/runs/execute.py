@@ -27,7 +27,7 @@ from bench.runs.outputs import write_files
 from bench.runs.progress import RunProgress
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
-from bench.runs.training import Fit, quiet_lightning
+from bench.runs.training import Fit, borrowed_torch, quiet_lightning
 
 
 class Trackers(Protocol):
@@ -59,7 +59,7 @@ def execute(
     outcome: dict[str, object] = {"status": Status.FINISHED}
     console = console if is_first_process() else None
     fit, trackers = None, None
-    with quiet_lightning(), _signals_raise():
+    with quiet_lightning(), borrowed_torch(resolved.config.hardware), _signals_raise():
         try:
             fit = Fit(resolved)
             if open_trackers is not None and is_first_process():

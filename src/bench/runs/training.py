@@ -56,7 +56,7 @@ class Fit:
     ) -> None:
         config = resolved.config
         self.resolved = resolved
-        self.threads = set_threads(config.hardware)
+        self.threads = torch.get_num_threads()
         self.data: PreparedData = prepare(resolved.corpus, config.data, config.seed)
         vocabulary = self.data.vocabulary
         self.table: EmbeddingTable = build_table(
@@ -152,12 +152,22 @@ class Fit:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def set_threads(hardware: HardwareConfig) -> int:
-    """Give each process of this machine its share of the cores, or as many threads as were asked for."""
-    threads = hardware.threads or max(1, usable_cores() // hardware.devices)
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # vanishing gradients would otherwise slow the processor down, not only learning
-    return threads
+@contextmanager
+def borrowed_torch(hardware: HardwareConfig) -> Iterator[None]:
+    """Settings that are global in torch, for the length of one run; the caller's come back afterwards.
+
+    Each process of this machine gets its share of the cores, or as many threads as were asked for. Denormal numbers
+    become zero: vanishing gradients would otherwise slow the processor down, not only learning.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(hardware.threads or max(1, usable_cores() // hardware.devices))
+    torch.set_flush_denormal(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def make_trainer(

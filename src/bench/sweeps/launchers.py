@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -41,10 +42,12 @@ _POLL_SECONDS = 0.02
 class Ending:
     """How a member's process ended.
 
-    code: exit code, or minus the signal's number;  said: the door's last line;  stopped: because we asked for it.
+    started_at: of the process;  code: exit code, or minus the signal's number;  said: the door's last line;
+    stopped: because we asked for it.
     """
 
     member: Member
+    started_at: datetime
     code: int
     said: str | None = None
     stopped: bool = False
@@ -57,6 +60,7 @@ class _Child:
     member: Member
     process: subprocess.Popen[str]
     log: Path | None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     said: list[str] = field(default_factory=list)
     listener: threading.Thread | None = None
 
@@ -65,7 +69,7 @@ class _Child:
             self.listener.join(timeout=5)
         lines = self.said if self.log is None else self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         said = [line.removeprefix("bench: ") for line in lines if line.startswith("bench: ")]
-        return Ending(self.member, self.process.returncode, said[-1] if said else None, stopped)
+        return Ending(self.member, self.started_at, self.process.returncode, said[-1] if said else None, stopped)
 
 
 class PoolLauncher(Launcher):

@@ -93,22 +93,21 @@ class BenchSweeper(Sweeper):
             member.run_id: {record.execution_id for record in self.store.executions(member.run_id)}
             for member in members
         }
-        self.started_at = {member.run_id: datetime.now(UTC) for member in members}
         if not members:
             return
         if isinstance(self.launcher, PoolLauncher):
             self.launcher.run(members, sweep_folder(self.store, plan.name) / "logs", self._ended)
             return
-        jobs = [list(member.overrides) for member in members]
+        jobs, began = [list(member.overrides) for member in members], datetime.now(UTC)
         for member, job in zip(members, self.launcher.launch(jobs, initial_job_idx=0), strict=True):
-            self._ended(_ending(member, job))
+            self._ended(_ending(member, began, job))
 
     def _ended(self, ending: Ending) -> None:
         """Take in a member's record; write the one that its process could not."""
         member = ending.member
         fresh = [r for r in self.store.executions(member.run_id) if r.execution_id not in self.known[member.run_id]]
         if not fresh:
-            fresh = [_dead(ending, self.started_at[member.run_id])]
+            fresh = [_dead(ending)]
             self.store.write(fresh[0])
         self.results[member.run_id] = fresh[-1]
         if not isinstance(self.launcher, PoolLauncher) or self.launcher.workers > 1:
@@ -116,15 +115,15 @@ class BenchSweeper(Sweeper):
             self.console.print(line, markup=False)
 
 
-def _ending(member: Member, job: JobReturn) -> Ending:
+def _ending(member: Member, began: datetime, job: JobReturn) -> Ending:
     """What one of Hydra's launchers says of a job."""
     if job.status is JobStatus.COMPLETED:
-        return Ending(member, 0)
+        return Ending(member, began, 0)
     error = job._return_value  # the property would print and raise it
-    return Ending(member, 1, " ".join(f"{type(error).__name__}: {error}".split()))
+    return Ending(member, began, 1, " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def _dead(ending: Ending, started_at: datetime) -> RunRecord:
+def _dead(ending: Ending) -> RunRecord:
     """The record of a run whose process could not write one."""
     member, code = ending.member, ending.code
     status, kind, message = Status.FAILED, "ProcessDied", f"the process ended with exit code {code} and left no record"
@@ -138,7 +137,7 @@ def _dead(ending: Ending, started_at: datetime) -> RunRecord:
     elif ending.said:
         kind, message = "UserError", ending.said
     outcome = {"status": status, "error_type": kind, "error_message": without_home(message)}
-    return record_without_fit(member, started_at, outcome)
+    return record_without_fit(member, ending.started_at, outcome)
 
 
 def _planned(plan: Plan) -> Table:
