@@ -26,3 +26,13 @@ def test_two_processes_train_one_model_and_write_one_record(study: Study) -> Non
     # The same global batches give the same gradients up to the order of additions.
     assert together["test_log_loss"] == pytest.approx(alone.test_log_loss, abs=1e-4)
     assert sum(map(sum, together["test_confusion"])) == 30
+
+
+def test_members_of_a_sweep_may_be_distributed_themselves(study: Study) -> None:
+    done = study.command(
+        "-m", *study.overrides("model=gru,lstm", "hardware=ddp", "hardware.accelerator=cpu", "training.epochs=1")
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(path.read_text()) for path in study.results.glob("runs/*/*/record.json")]
+    assert sorted(record["model.cell"] for record in found) == ["gru", "lstm"]
+    assert {(record["devices"], sum(map(sum, record["test_confusion"]))) for record in found} == {(2, 30)}

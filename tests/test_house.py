@@ -7,6 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
@@ -98,3 +99,13 @@ def test_the_documents_name_every_module_of_the_house() -> None:
     missing = [path.name for path in MODULES if path.name not in page and path.name != "__init__.py"
                and path.relative_to(SOURCE).parts[0] != "verbs"]  # fmt: skip
     assert missing == []
+
+
+def test_the_results_table_is_that_of_the_published_records() -> None:
+    table = pd.read_parquet(ROOT / "results" / "reference" / "main_job.parquet")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for (data, cell), runs in table.groupby(["data.name", "model.cell"]):
+        accuracies = (100 * runs.sort_values("seed").test_accuracy).tolist()
+        digits = 2 if data == "imdb" else 1
+        shown = ", ".join(f"{accuracy:.{digits}f}" for accuracy in accuracies)
+        assert f"{sum(accuracies) / len(accuracies):.{digits}f} ({shown})" in readme, f"{data}, {cell}"
