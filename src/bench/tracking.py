@@ -19,9 +19,10 @@ from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from bench.config import Scalar, WandbConfig, flatten
+from bench.config import WandbConfig
 from bench.errors import UserError
-from bench.files import make_folder, without_home
+from bench.files import make_folder
+from bench.runs.assemble import public_config
 from bench.runs.identity import ResolvedRun
 from bench.runs.record import RunRecord, Status
 
@@ -82,11 +83,8 @@ def open_wandb(resolved: ResolvedRun, results: Path, chosen: WandbConfig) -> Wan
 
     make_folder(results / "wandb")
     config = resolved.config
-    logged: dict[str, Scalar] = {
-        key: without_home(value) if isinstance(value, str) else value
-        for key, value in flatten(config)
-        if not key.startswith("logger.") and key != "results"
-    }
+    public = public_config(config)
+    logged = {key: value for key, value in public.items() if not key.startswith("logger.") and key != "results"}
     begin = partial(
         wandb.init,
         project=chosen.project,
@@ -99,6 +97,7 @@ def open_wandb(resolved: ResolvedRun, results: Path, chosen: WandbConfig) -> Wan
         tags=[config.model.cell, config.data.name, config.embedding.name],
         config={
             **logged,
+            "seed": config.seed,
             "bench_run_id": resolved.run_id,
             "pair_key": resolved.pair_key,
             "hidden_size_resolved": resolved.hidden_size,

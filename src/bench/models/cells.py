@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.errors import did_you_mean
-
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State, Tensor, Tensor], State]
 
@@ -73,16 +71,6 @@ CELLS: dict[str, CellKind] = {
     "gru": CellKind(gru_step, module=nn.GRU),
     "lstm": CellKind(lstm_step, module=nn.LSTM, forget_gate=1),
 }
-
-
-def cell_kind(name: str) -> CellKind:
-    """The cell of that name.
-
-    Raises: `KeyError` with the nearest known name.
-    """
-    if name not in CELLS:
-        raise KeyError(f"no cell '{name}': {did_you_mean(name, CELLS)}")
-    return CELLS[name]
 
 
 @torch.no_grad()

@@ -70,8 +70,8 @@ class QualityMetrics(nn.Module):
             calibration_error=float(self.calibration_error.compute()),
             confusion=[[int(count) for count in row] for row in self.confusion.compute().tolist()],
         )
-        for metric in (self.accuracy, self.macro_f1, self.calibration_error, self.confusion, self.log_loss):
-            metric.reset()
+        for metric in self.children():
+            metric.reset()  # type: ignore[operator]
         return quality
 
 

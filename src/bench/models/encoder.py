@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import ModelConfig
-from bench.models.cells import cell_kind, initialise
+from bench.models.cells import CELLS, initialise
 from bench.seeds import integer
 
 
@@ -34,7 +34,7 @@ class RecurrentLayer(nn.Module):
 
     def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__()
-        module = cell_kind(cell).module
+        module = CELLS[cell].module
         self.forward_direction = module(input_size, hidden_size, batch_first=True)
         self.backward_direction = module(input_size, hidden_size, batch_first=True) if bidirectional else None
 
@@ -168,7 +168,7 @@ class TextClassifier(nn.Module):
         for name, module in self.named_modules():
             generator = torch.Generator().manual_seed(integer(seed, "init", zlib.crc32(name.encode())))
             if isinstance(module, nn.RNNBase):
-                initialise(module, cell_kind(model.cell), model.forget_bias, generator)
+                initialise(module, CELLS[model.cell], model.forget_bias, generator)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from bench.config import BenchConfig, flatten
+from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import sizes_of
 from bench.runs.environment import describe_code, describe_machine, describe_torch, hardware_key
@@ -43,6 +43,16 @@ class Named(Protocol):
         """By which sources."""
 
 
+def public_config(config: BenchConfig) -> dict[str, Scalar]:
+    """The dotted keys of a configuration, home folders written as `~`, as records and trackers hold them.
+
+    The seed is left out: it is a field of its own.
+    """
+    return {
+        key: without_home(value) if isinstance(value, str) else value for key, value in flatten(config) if key != "seed"
+    }
+
+
 def make_record(run: Named, started_at: datetime, measured: dict[str, object]) -> RunRecord:
     """The record of an execution that ends now. measured: further fields, `status` and `hardware_key` among them."""
     return RunRecord(
@@ -55,11 +65,7 @@ def make_record(run: Named, started_at: datetime, measured: dict[str, object]) -
         finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         seed=run.config.seed,
         sweep_name=run.config.sweep.name,
-        config={
-            key: without_home(value) if isinstance(value, str) else value
-            for key, value in flatten(run.config)
-            if key != "seed"  # a field of its own
-        },
+        config=public_config(run.config),
         **{name: _finite(value) for name, value in measured.items()},  # type: ignore[arg-type]
     )
 

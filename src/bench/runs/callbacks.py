@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.config import TrainingConfig
 from bench.data.batches import Batch
@@ -36,9 +36,14 @@ class Selection(Callback):
         assert quality is not None
         if self.best is None or (quality.accuracy, -quality.log_loss) > (self.best.accuracy, -self.best.log_loss):
             self.best, self.best_epoch = quality, epoch
-            self.weights = {name: value.detach().cpu().clone() for name, value in module.network.state_dict().items()}
+            self.weights = copied_weights(module.network)
         elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
             self.stopped = trainer.should_stop = True
+
+
+def copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now, in the host's memory, untouched by further steps."""
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 class TimeLimit(Callback):

@@ -1,7 +1,8 @@
 """An honest clock: device-synchronised, warm-up and evaluation excluded, the slowest process counts.
 
 A step lasts from the end of the step before it to its own end, so waiting for data is part of it. On a GPU the marks
-are CUDA events in the stream of the work, so that measuring does not make the host wait at every step.
+are CUDA events in the stream of the work, and counts stay on the device until a segment of training ends, so that
+measuring does not make the host wait at every step.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,8 @@ class TrainingClock(Callback):
     def __init__(self) -> None:
         self._durations: list[float] = []
         self._counts: list[tuple[int, int, int]] = []  # texts, real tokens, padded tokens of each step
+        self._open_counts: list[tuple[Tensor, Tensor, int]] = []  # the same of the open segment, still on the device
+        self._tokens: Tensor | int = 0
         self._marks: list[Mark] = []
         self._started = 0.0
         self.seconds = 0.0  # host time in training so far; on a GPU an estimate until the segment ends
@@ -72,7 +76,9 @@ class TrainingClock(Callback):
         self.seconds += now - self._started
         self._started = now
         counted = batch.weights > 0
-        self._counts.append((int(counted.sum()), int(batch.lengths[counted].sum()), batch.tokens.numel()))
+        tokens = (batch.lengths * counted).sum()
+        self._tokens = self._tokens + tokens
+        self._open_counts.append((counted.sum(), tokens, batch.tokens.numel()))
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Evaluation is not training time."""
@@ -88,14 +94,13 @@ class TrainingClock(Callback):
 
     def _close_segment(self, module: LightningModule) -> None:
         _synchronise(module)
-        self._durations += [
-            _between(first, second) for first, second in zip(self._marks, self._marks[1:], strict=False)
-        ]
-        self._marks = []
+        self._durations += [_between(*marks) for marks in pairwise(self._marks)]
+        self._counts += [(int(texts), int(tokens), padded) for texts, tokens, padded in self._open_counts]
+        self._marks, self._open_counts = [], []
 
     def tokens_per_second(self) -> float:
         """Real tokens per second of this process so far, for display."""
-        return sum(tokens for _, tokens, _ in self._counts) / self.seconds if self.seconds else 0.0
+        return int(self._tokens) / self.seconds if self.seconds else 0.0
 
     def timing(self, over_processes: bool = False) -> Timing | None:
         """The reading so far; None if no step was taken.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import resource
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +15,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from bench.config import HardwareConfig
@@ -24,7 +24,7 @@ from bench.embeddings.table import EmbeddingTable, build_table
 from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
-from bench.runs.callbacks import CurveRow, LearningCurve, Selection, TimeLimit
+from bench.runs.callbacks import LearningCurve, Selection, TimeLimit, copied_weights
 from bench.runs.clock import Timing, TrainingClock
 from bench.runs.identity import ResolvedRun
 from bench.runs.probe import KernelProbe, inference_milliseconds
@@ -47,13 +47,11 @@ class Evaluation:
 class Fit:
     """Prepares, trains and evaluates one run.
 
-    `on_row` sees every row of the learning curve as it comes. After `run` has returned or raised, the attributes hold
-    what was reached.
+    Until `run` is called, `trainer.loggers` and `curve.on_row` may be given who watches. After it has returned or
+    raised, the attributes hold what was reached.
     """
 
-    def __init__(
-        self, resolved: ResolvedRun, loggers: Sequence[Logger] = (), on_row: Callable[[CurveRow], None] | None = None
-    ) -> None:
+    def __init__(self, resolved: ResolvedRun) -> None:
         config = resolved.config
         self.resolved = resolved
         self.threads = torch.get_num_threads()
@@ -73,10 +71,10 @@ class Fit:
         self.clock = TrainingClock()
         self.probe = KernelProbe()
         self.selection = Selection(config.training.patience)
-        self.curve = LearningCurve(config.training, self.clock, on_row)
+        self.curve = LearningCurve(config.training, self.clock)
         limit = config.training.max_seconds
         self.time_limit = None if limit is None else TimeLimit(self.clock, limit)
-        # The clock comes first, so that no callback's work falls into a step's time but its own.
+        # The clock comes first: it marks a step's end before anyone looks at it (looking counts towards the next step).
         callbacks = [
             self.clock,
             self.probe,
@@ -84,7 +82,7 @@ class Fit:
             self.curve,
             *([self.time_limit] if self.time_limit else []),
         ]
-        self.trainer = make_trainer(config.hardware, config.training.epochs, list(loggers), callbacks)
+        self.trainer = make_trainer(config.hardware, config.training.epochs, callbacks)
         self.timing: Timing | None = None
         self.peak_memory_bytes: int | None = None
         self.evaluation: Evaluation | None = None
@@ -94,7 +92,7 @@ class Fit:
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps in one pass over the training part."""
-        return -(-len(self.data.train) // self.resolved.config.training.batch_size)
+        return math.ceil(len(self.data.train) / self.resolved.config.training.batch_size)
 
     @property
     def stop_reason(self) -> str:
@@ -122,7 +120,7 @@ class Fit:
         self.timing = self.clock.timing(over_processes=True)
         self.peak_memory_bytes = max(gather(self.peak_memory_bytes))
         if config.keep_weights == "all":
-            self.last_weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            self.last_weights = copied_weights(self.network)
         self.network.load_state_dict(self.selection.weights)
         self.evaluation = self._evaluate(module, batches)
         device = self.trainer.strategy.root_device
@@ -170,28 +168,26 @@ def borrowed_torch(hardware: HardwareConfig) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def make_trainer(
-    hardware: HardwareConfig, epochs: int, loggers: list[Logger], callbacks: list[pl.Callback]
-) -> pl.Trainer:
+def make_trainer(hardware: HardwareConfig, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's trainer without what this project does itself: checkpoints, progress, sharding, clipping.
 
     Raises: `UserError` if the accelerator, or so many devices of it, are not there.
     """
     try:
-        return _trainer(hardware, epochs, loggers, callbacks)
+        return _trainer(hardware, epochs, callbacks)
     except (MisconfigurationException, ValueError) as error:
         asked = f"hardware.accelerator={hardware.accelerator} hardware.devices={hardware.devices}"
         raise UserError(f"{asked}: {' '.join(str(error).split())}; try hardware=auto") from None
 
 
-def _trainer(hardware: HardwareConfig, epochs: int, loggers: list[Logger], callbacks: list[pl.Callback]) -> pl.Trainer:
+def _trainer(hardware: HardwareConfig, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=epochs,
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         strategy=hardware.strategy,
         precision=_PRECISION[hardware.precision],  # type: ignore[arg-type]
-        logger=loggers or False,
+        logger=False,
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
