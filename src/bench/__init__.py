@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
     import pandas
 
+    from bench.analysis.verdict import Verdict
+    from bench.config import ProtocolConfig
     from bench.runs.record import RunRecord
 
 __version__ = "0.1.0"
-__all__ = ["records", "run"]
+__all__ = ["records", "run", "verdict"]
 
 
 def run(overrides: Sequence[str] = ()) -> RunRecord:
@@ -37,3 +39,16 @@ def records(results: str | Path = "results") -> pandas.DataFrame:
     from bench.runs.store import Store
 
     return Store(results).table()
+
+
+def verdict(records: pandas.DataFrame, protocol: ProtocolConfig | None = None, compare: str = "model.cell") -> Verdict:
+    """What records say of the question which arm to choose: the decision table of docs/protocol.md, and its evidence.
+
+    records: from `bench.records`, several folders' concatenated if need be;  protocol: None for the default one;
+    compare: the key or group of the configuration that tells the arms apart.
+    Raises: `bench.errors.UserError` if there is no such key.
+    """
+    from bench.analysis.verdict import verdict as judge_records
+    from bench.compose import compose
+
+    return judge_records(records, protocol or compose([]).protocol, compare)

@@ -27,7 +27,7 @@ _SEVERAL = "logger"  # the one group of which several options can be chosen
 
 # Hydra's plug-ins of this project: group -> option -> its keys. Hydra looks classes up by these names, see `sweeps/`.
 _PLUGINS: dict[str, dict[str, dict[str, object]]] = {
-    "hydra/sweeper": {"bench": {"_target_": "hydra_plugins.bench.BenchSweeper", "params": {}}},
+    "hydra/sweeper": {"bench": {"_target_": "hydra_plugins.bench.BenchSweeper", "params": {}, "exclude": []}},
     "hydra/launcher": {"pool": {"_target_": "hydra_plugins.bench.PoolLauncher", "workers": 1}},
 }
 

@@ -6,9 +6,10 @@ no untyped configuration travels further. The comment above each key in `conf/` 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,6 +145,29 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class ProtocolConfig:
+    """How a verdict is reached; fixed before the runs. Margins are in percentage points of quality."""
+
+    name: str = "default"
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+    looks: Annotated[list[Count], Field(min_length=1)]
+    spending: Literal["obrien_fleming", "power2", "power3", "pocock"]
+    margin: Positive | None = None
+    margins: list[Positive]
+    metric: Literal["auto", "accuracy", "macro_f1"] = "auto"
+    matching: Literal["width", "parameters", "time"] = "parameters"
+    pooling: Pooling = "mean"
+    power: Fraction = 0.8
+    uncommitted: Literal["set_apart", "allow"] = "set_apart"
+
+
+def protocol_hash(protocol: ProtocolConfig) -> str:
+    """Twelve hexadecimal digits that tell protocols apart; what a protocol is called does not matter."""
+    content = {key: value for key, value in asdict(protocol).items() if key != "name"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class BenchConfig:
     """One run, complete."""
 
@@ -153,12 +177,14 @@ class BenchConfig:
     training: TrainingConfig
     hardware: HardwareConfig
     logger: LoggerConfig
+    protocol: ProtocolConfig
     sweep: SweepConfig = SweepConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     results: str = "results"
     force: bool = False
     keep: Keep = "auto"
     dry_run: bool = False
+    until: Literal["verdict"] | None = None
 
     @property
     def keep_weights(self) -> Literal["none", "best", "all"]:
@@ -206,7 +232,8 @@ def known_keys() -> list[str]:
 def _schema_keys(schema: type, prefix: str) -> Iterator[str]:
     nested = {
         "model": ModelConfig, "data": DataConfig, "embedding": EmbeddingConfig, "training": TrainingConfig,
-        "hardware": HardwareConfig, "logger": LoggerConfig, "sweep": SweepConfig, "wandb": WandbConfig,
+        "hardware": HardwareConfig, "logger": LoggerConfig, "protocol": ProtocolConfig, "sweep": SweepConfig,
+        "wandb": WandbConfig,
     }  # fmt: skip
     for item in fields(schema):
         if item.name in nested and not (item.name == "wandb" and prefix != "logger."):
@@ -244,8 +271,15 @@ def _check_combinations(config: BenchConfig) -> None:
         )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
+    if config.until is not None:
+        raise UserError(f"until={config.until} adds runs: add -m, and hydra/sweeper=bench where another one is chosen")
     if config.hardware.devices > 1 and config.hardware.strategy != "ddp":
         raise UserError(f"hardware.devices={config.hardware.devices}: several devices need hardware=ddp")
+    if config.protocol.looks != sorted(set(config.protocol.looks)) or config.protocol.looks[0] < 2:
+        raise UserError(
+            f"protocol.looks={config.protocol.looks}: planned numbers of seeds, from 2 upwards, each larger than the "
+            "one before, such as protocol.looks=[5,10]"
+        )
     if config.embedding.name == "random" and config.embedding.dimension is None:
         raise UserError("embedding=random has no file to take a size from: set embedding.dimension=N")
     if config.data.name == "local" and config.data.path is None:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 Mode = Literal["online", "offline"]
 
 _log = logging.getLogger(__name__)
-_NOT_SUMMARY = {"packages", "test_confusion", "kernel_operators", "config"}
+_NOT_SUMMARY = {
+    "packages", "test_confusion", "test_correct", "test_by_length", "validation_curve", "kernel_operators", "config",
+}  # fmt: skip
 
 
 class RunTrackers:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import sizes_of
+from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch, hardware_key
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import new_execution_id
@@ -46,10 +47,12 @@ class Named(Protocol):
 def public_config(config: BenchConfig) -> dict[str, Scalar]:
     """The dotted keys of a configuration, home folders written as `~`, as records and trackers hold them.
 
-    The seed is left out: it is a field of its own.
+    The seed is left out: it is a field of its own. So is the protocol: it belongs to a question, not to a run.
     """
     return {
-        key: without_home(value) if isinstance(value, str) else value for key, value in flatten(config) if key != "seed"
+        key: without_home(value) if isinstance(value, str) else value
+        for key, value in flatten(config)
+        if key != "seed" and not key.startswith("protocol.")
     }
 
 
@@ -136,6 +139,10 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
     evaluation = fit.evaluation
     if evaluation is None:
         return fields
+    if fit.data.test is not None:
+        predictions = evaluation.predictions
+        correct = (predictions.probabilities.argmax(dim=1) == predictions.labels).numpy()
+        fields |= asdict(digest(correct, fit.data.test.lengths[predictions.rows.numpy()]))
     test, validation = evaluation.test, evaluation.validation
     if test is not None:
         fields |= {f"test_{name}": value for name, value in asdict(test).items()}
@@ -162,6 +169,9 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
         None,
     )
     measured = {name: value for name, value in vars(timing).items() if name != "cumulative"}
+    measured["validation_curve"] = [
+        [timing.seconds_after(row.step), row.accuracy] for row in fit.curve.rows if row.accuracy is not None
+    ]
     return fields | measured | {
         "seconds_to_target": None if reached is None else timing.seconds_after(reached.step),
         "epochs_to_target": None if reached is None else reached.epoch,

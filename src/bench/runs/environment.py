@@ -36,10 +36,11 @@ _PACKAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class CodeState:
-    """Which sources ran; both absent for an installed wheel."""
+    """Which sources ran; all absent for an installed wheel."""
 
     commit: str | None = None
     dirty_hash: str | None = None  # absent for a clean checkout
+    code_committed: bool | None = None  # whether the commit holds every source that affects numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,13 @@ def describe_code(package: Path = PACKAGE) -> CodeState:
         path = root / os.fsdecode(name)
         digest.update(name + b"\0" + (path.read_bytes() if path.is_file() else b""))
     dirty = changes or untracked
-    return CodeState(commit=commit.decode().strip(), dirty_hash=digest.hexdigest()[:12] if dirty else None)
+    numeric = [f"src/{package.name}/{name}" for name in NUMERIC_SOURCES]
+    status = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *numeric)
+    return CodeState(
+        commit=commit.decode().strip(),
+        dirty_hash=digest.hexdigest()[:12] if dirty else None,
+        code_committed=None if status is None else not status,
+    )
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Scalar, flatten
@@ -24,7 +24,7 @@ _NOT_SCIENCE = {
     "training.log_every_steps",
     "results", "force", "keep", "dry_run",
 }  # fmt: skip
-_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.")
+_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {"model.cell", "model.forget_bias", "model.hidden_size_resolved", "model.kernel_resolved"}
 
@@ -110,13 +110,22 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     )
 
 
+def is_science(key: str) -> bool:
+    """Whether what a run computes depends on this dotted configuration key; the precision is added beside them."""
+    return key not in _NOT_SCIENCE and not key.startswith(_NOT_SCIENCE_GROUPS)
+
+
+def science_columns(columns: Iterable[str]) -> list[str]:
+    """Of a table of records, the columns of the configuration that a run's numbers depend on, the seed included."""
+    declared = (name for name in columns if "." in name or name == "seed")
+    return [name for name in declared if is_science(name) or name == "hardware.precision"]
+
+
 def _science(config: BenchConfig) -> dict[str, Scalar]:
-    kept = {
-        key: value
-        for key, value in flatten(config)
-        if key not in _NOT_SCIENCE and not key.startswith(_NOT_SCIENCE_GROUPS)
+    return {
+        **{key: value for key, value in flatten(config) if is_science(key)},
+        "precision": config.hardware.precision,
     }
-    return {**kept, "precision": config.hardware.precision}
 
 
 def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:

@@ -48,7 +48,11 @@ def columns() -> dict[str, Kind]:
         for item in fields(RunRecord)
         if item.name != "config"
     }
-    of_config = {name: kind for name, kind in _config_kinds(BenchConfig, "") if name not in of_record}
+    of_config = {
+        name: kind
+        for name, kind in _config_kinds(BenchConfig, "")
+        if name not in of_record and not name.startswith("protocol.")
+    }
     return {**of_record, **of_config}
 
 
@@ -100,6 +104,17 @@ def to_frame(index: pa.Table) -> pandas.DataFrame:
     dtypes = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pandas.DataFrame = table.replace_schema_metadata(None).to_pandas(types_mapper=dtypes.get)
     return frame
+
+
+def frame_of(records: Iterable[RunRecord]) -> pandas.DataFrame:
+    """Records that need not be on disk, as the data frame that `bench.records` would give of them.
+
+    Raises: `UserError` if a value is not of its column's kind.
+    """
+    import pyarrow as pa
+
+    rows = [{**row_of(record), **dict.fromkeys(_STAMP, 0)} for record in records]
+    return to_frame(pa.Table.from_pylist(rows, schema=_schema()))
 
 
 def _config_kinds(schema: type, prefix: str) -> Iterator[tuple[str, Kind]]:

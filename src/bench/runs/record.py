@@ -81,6 +81,8 @@ class RunRecord:
     test_log_loss: float | None = None  # nats per text
     test_calibration_error: float | None = None  # expected calibration error, 15 bins
     test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
+    test_correct: str | None = None  # base64 of packed bits, one a text in the split's order: labelled correctly
+    test_by_length: list[list[int]] | None = None  # [longest, texts, correct] per class of length, in tokens
     validation_accuracy: float | None = None  # at the best epoch
     validation_macro_f1: float | None = None  # at the best epoch
     validation_log_loss: float | None = None  # at the best epoch, nats per text
@@ -88,6 +90,7 @@ class RunRecord:
     generalisation_gap: float | None = None  # train_accuracy minus test_accuracy (validation without a test split)
     best_epoch: int | None = None  # counted from 1
     epochs_run: int | None = None  # evaluations on validation, one an epoch
+    validation_curve: list[list[float]] | None = None  # [train_seconds, accuracy] per evaluation on validation
 
     # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
     train_seconds: float | None = None  # of all steps after warm-up
@@ -108,6 +111,7 @@ class RunRecord:
     # -- environment ---------------------------------------------------------------------------------------------
     commit: str | None = None  # of the checkout the code ran from; absent for an installed wheel
     dirty_hash: str | None = None  # hash of uncommitted changes; absent for a clean checkout
+    code_committed: bool | None = None  # no uncommitted change touches what affects numbers; absent without a checkout
     python_version: str | None = None  # such as 3.11.7
     torch_version: str | None = None  # such as 2.13.0+cpu
     packages: dict[str, str] = field(default_factory=dict)  # versions of what computes
@@ -182,6 +186,6 @@ def field_types() -> dict[str, type]:
     scalars: dict[str, type] = {}
     for name, hint in hints.items():
         options = [kind for kind in typing.get_args(hint) if kind is not types.NoneType] or [hint]
-        if len(options) == 1 and options[0] in (str, int, float, Status):
+        if len(options) == 1 and options[0] in (str, int, float, bool, Status):
             scalars[name] = str if options[0] is Status else options[0]
     return scalars

@@ -8,62 +8,91 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.compose import SHARED_OPTION, compose
-from bench.config import BenchConfig
+from bench.compose import compose
+from bench.config import BenchConfig, ProtocolConfig, protocol_hash
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.runs.environment import code_version
 from bench.runs.identity import Opened, resolve
+from bench.runs.questions import store_protocol, sweep_folder, time_limit
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
+from bench.sweeps.grid import Choice, expand, name_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
-    from hydra.core.override_parser.types import Override
 
-PLAN_SCHEMA_VERSION = 1
+PLAN_SCHEMA_VERSION = 2
+AFTER_EQUAL_WIDTH = "after equal width"
 
 _SEED = re.compile(r"seed=(\d{1,18})")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-# How a sweep is carried out is no part of the question: a dry run has the name of the real one.
-_NOT_THE_QUESTION = ("dry_run=", "force=", "results=", "keep=")
+_EQUAL_TIME = re.compile(r"\+{0,2}model\.match=time")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One combination. overrides: all of them;  swept: those that tell it from the others, such as `seed=2`."""
-
-    overrides: tuple[str, ...]
-    swept: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        """A name for people."""
-        return " ".join(self.swept) or "the only run"
-
-    @property
-    def cell(self) -> str:
-        """The label without the seed: choices of one cell differ in their seed alone."""
-        return " ".join(part for part in self.swept if not part.startswith("seed=")) or "all"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a sweep. overrides: what its process is started with;  done: its record, where it is finished."""
+class Wanted:
+    """What a run is wanted for. overrides: what its process is started with;
+    held: equal for all that differ in cell and seed alone."""
 
     choice: Choice
     overrides: tuple[str, ...]
     config: BenchConfig
+    held: str
     run_id: str
     pair_key: str
     arm: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep. done: its record, where it is finished;
+    wanted: what for, once or more: an LSTM of equal width has equal parameters too. It runs as the first of them."""
+
+    run_id: str
     code_version: str
     done: RunRecord | None
+    wanted: tuple[Wanted, ...]
+
+    @property
+    def choice(self) -> Choice:
+        """The combination that it runs as."""
+        return self.wanted[0].choice
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What its process is started with."""
+        return self.wanted[0].overrides
+
+    @property
+    def config(self) -> BenchConfig:
+        """What it is."""
+        return self.wanted[0].config
+
+    @property
+    def pair_key(self) -> str:
+        """With whom it pairs, as the combination that it runs as."""
+        return self.wanted[0].pair_key
+
+    @property
+    def arm(self) -> str:
+        """The configuration without the seed."""
+        return self.wanted[0].arm
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run at equal wall-clock whose seconds are not known yet. after: `Wanted.held` of those it waits for;
+    reason: why it has not been planned."""
+
+    choice: Choice
+    overrides: tuple[str, ...]
+    after: str
+    reason: str = AFTER_EQUAL_WIDTH
 
 
 @dataclass(frozen=True)
@@ -72,7 +101,9 @@ class Plan:
 
     name: str
     arguments: tuple[str, ...]
+    protocol: ProtocolConfig
     members: tuple[Member, ...]
+    waiting: tuple[Waiting, ...]
     duplicates: int
 
     @property
@@ -81,122 +112,135 @@ class Plan:
         return [member for member in self.members if member.done is None or member.config.force]
 
     def write(self, store: Store) -> Path:
-        """Keep the plan beside the records; the same plan is the same file."""
+        """Keep the plan and its protocol beside the records; the same plan is the same file."""
+        store_protocol(store, self.name, self.protocol)
         content = {
             "schema_version": PLAN_SCHEMA_VERSION,
             "name": self.name,
             "arguments": self.arguments,
+            "protocol": asdict(self.protocol),
+            "protocol_hash": protocol_hash(self.protocol),
             "members": [
                 {
                     "run_id": member.run_id,
-                    "pair_key": member.pair_key,
-                    "arm": member.arm,
-                    "seed": member.config.seed,
-                    "overrides": member.overrides,
+                    "pair_key": wanted.pair_key,
+                    "arm": wanted.arm,
+                    "seed": wanted.config.seed,
+                    "overrides": wanted.overrides,
                 }
                 for member in self.members
+                for wanted in member.wanted
             ],
+            "waiting": [waiting.overrides for waiting in self.waiting],
         }
         text = json.dumps(content, indent=1) + "\n"
-        path = sweep_folder(store, self.name) / f"plan-{_digest(text)}.json"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        path = sweep_folder(store, self.name) / f"plan-{digest}.json"
         if not path.exists():
             write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         return path
 
 
-def sweep_folder(store: Store, name: str) -> Path:
-    """Where the plans and logs of a sweep lie."""
-    return store.results / "sweeps" / name
+class Planner:
+    """Makes plans for one question; what it has composed and opened for one serves the next."""
+
+    def __init__(self, name: str, arguments: Sequence[str], store: Store, marks: Sequence[str] = ()) -> None:
+        """Begin. marks: further overrides for every run, such as `until=null`."""
+        sweep_folder(store, name)  # for its error
+        self.name = name
+        self.arguments = tuple(arguments)
+        self.store = store
+        self.marks = ("sweep.member=true", f"sweep.name={name}", *marks)
+        self._opened = Opened()
+        self._cells: dict[tuple[str, ...], tuple[BenchConfig, str]] = {}
+
+    def plan(self, choices: Sequence[Choice]) -> Plan:
+        """Compose and name every run.
+
+        Raises: `UserError` if any run does not compose or validate: nothing has run then.
+        """
+        wanted: dict[str, dict[tuple[str, str], Wanted]] = {}
+        waiting = []
+        for choice in choices:
+            wish = self._wish(choice)
+            if isinstance(wish, Waiting):
+                waiting.append(wish)
+            else:
+                wanted.setdefault(wish.run_id, {}).setdefault((wish.pair_key, wish.arm), wish)
+        members = [
+            Member(run_id, code_version(), self.store.finished(run_id), tuple(wishes.values()))
+            for run_id, wishes in wanted.items()
+        ]
+        _check_waiting(waiting, members)
+        duplicates = len(choices) - len(waiting) - len(members)
+        return Plan(self.name, self.arguments, self._protocol(), tuple(members), tuple(waiting), duplicates)
+
+    def protocol(self, choice: Choice) -> ProtocolConfig:
+        """The protocol that one choice is composed with."""
+        return self._cell(_at_width(self._overrides(choice)), choice)[0].protocol
+
+    def _wish(self, choice: Choice) -> Wanted | Waiting:
+        overrides = self._overrides(choice)
+        if (at_width := _at_width(overrides)) != overrides:
+            config, held = self._cell(at_width, choice)
+            if config.training.max_seconds is None:
+                limit = time_limit(self.store, self.name, held)
+                if limit is None:
+                    return Waiting(choice, overrides, held)
+                overrides = (*overrides, f"training.max_seconds={limit.seconds}")
+        config, held = self._cell(overrides, choice)
+        seeds = [int(match[1]) for match in map(_SEED.fullmatch, overrides) if match]
+        config = replace(config, seed=seeds[-1]) if seeds else config
+        resolved = resolve(config, self._opened)
+        return Wanted(choice, overrides, config, held, resolved.run_id, resolved.pair_key, resolved.arm)
+
+    def _protocol(self) -> ProtocolConfig:
+        """The one protocol of all."""
+        first, *others = (config.protocol for config, _ in self._cells.values())
+        if any(other != first for other in others):
+            raise UserError("a question is judged by one protocol: give protocol and each of its keys one value")
+        return first
+
+    def _overrides(self, choice: Choice) -> tuple[str, ...]:
+        return (*(o for o in choice.overrides if not o.startswith(("sweep.name=", "until="))), *self.marks)
+
+    def _cell(self, overrides: tuple[str, ...], choice: Choice) -> tuple[BenchConfig, str]:
+        """The configuration of a cell, and what all that is held equal comes to; composed once for all its seeds."""
+        seedless = tuple(override for override in overrides if not _SEED.fullmatch(override))
+        if seedless not in self._cells:
+            try:
+                config = compose(seedless)
+                resolved = resolve(replace(config, seed=0), self._opened)
+            except UserError as error:
+                raise UserError(f"{error} (run {choice.label})" if choice.swept else str(error)) from None
+            self._cells[seedless] = config, f"{resolved.pair_key}-{resolved.code_version}"
+        return self._cells[seedless]
 
 
 def make_plan(
     arguments: Sequence[str], params: Mapping[str, object], name: str | None, store: Store, loader: ConfigLoader
 ) -> Plan:
-    """Compose and name every run of a sweep.
+    """The plan of one grid.
 
     arguments: overrides as typed;  params: the grid of a sweep file, which `arguments` override;
     name: of the question, None for one that was typed;  loader: Hydra's, for `model=glob(*)`.
     Raises: `UserError` if any run does not compose or validate: nothing has run then.
     """
     choices = expand(arguments, params, loader)
-    name = name or _name_of(choices)
-    if not _NAME.fullmatch(name):
-        raise UserError(f"sweep.name={name}: becomes a folder, so write letters, digits, '.', '_' and '-' only")
-    members: dict[str, Member] = {}
-    opened = Opened()
-    for choice, overrides, config in _composed(choices, name):
-        try:
-            resolved = resolve(config, opened)
-        except UserError as error:
-            raise UserError(f"{error} (run {choice.label})") from None
-        if resolved.run_id not in members:
-            members[resolved.run_id] = Member(
-                choice=choice,
-                overrides=overrides,
-                config=config,
-                run_id=resolved.run_id,
-                pair_key=resolved.pair_key,
-                arm=resolved.arm,
-                code_version=resolved.code_version,
-                done=store.finished(resolved.run_id),
+    return Planner(name or name_of(choices), arguments, store).plan(choices)
+
+
+def _at_width(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """The same run at equal width, where it is one at equal wall-clock."""
+    return tuple("model.match=width" if _EQUAL_TIME.fullmatch(override) else override for override in overrides)
+
+
+def _check_waiting(waiting: Sequence[Waiting], members: Sequence[Member]) -> None:
+    """Runs at equal wall-clock are planned beside those that their seconds come from."""
+    planned = {wanted.held for member in members for wanted in member.wanted}
+    for run in waiting:
+        if run.after not in planned:
+            raise UserError(
+                "model.match=time takes its seconds from the same runs at equal width, which this sweep lacks: write "
+                f"model.match=width,time or set training.max_seconds=SECONDS (run {run.choice.label})"
             )
-    return Plan(name, tuple(arguments), tuple(members.values()), duplicates=len(choices) - len(members))
-
-
-def expand(arguments: Sequence[str], params: Mapping[str, object], loader: ConfigLoader) -> list[Choice]:
-    """Every combination of the values that were typed or stand in a sweep file, the last key varying fastest.
-
-    Raises: `UserError` for an interval, which has no end of values; Hydra's errors for what it cannot read.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    grid = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
-    axes: dict[str, tuple[list[str], bool]] = {}
-    for override in OverridesParser.create(config_loader=loader).parse_overrides([*grid, *arguments]):
-        key = override.key_or_group + (f"@{override.package}" if override.package else "")
-        axes[key] = (_values(override), override.is_sweep_override())
-    choices = []
-    for combination in product(*(values for values, _ in axes.values())):
-        swept = [value for value, (_, varies) in zip(combination, axes.values(), strict=True) if varies]
-        choices.append(Choice(combination, tuple(swept)))
-    if not choices:
-        raise UserError("this sweep has no runs: one of its lists is empty")
-    return choices
-
-
-def _values(override: Override) -> list[str]:
-    """The overrides that one argument stands for."""
-    typed = override.input_line or ""
-    if not override.is_sweep_override():
-        return [typed]
-    if not override.is_discrete_sweep():
-        raise UserError(f"{typed}: a grid needs single values: write {override.key_or_group}=1,2,3 or range(1,4)")
-    key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator() if value != SHARED_OPTION]
-
-
-def _composed(choices: Sequence[Choice], name: str) -> Iterator[tuple[Choice, tuple[str, ...], BenchConfig]]:
-    """Every choice with its overrides and configuration; Hydra composes once for all seeds of a cell."""
-    marks = ("sweep.member=true", f"sweep.name={name}")
-    composed: dict[tuple[str, ...], BenchConfig] = {}
-    for choice in choices:
-        overrides = (*(o for o in choice.overrides if not o.startswith("sweep.name=")), *marks)
-        seeds = [int(match[1]) for match in map(_SEED.fullmatch, overrides) if match]
-        seedless = tuple(override for override in overrides if not _SEED.fullmatch(override))
-        if seedless not in composed:
-            try:
-                composed[seedless] = compose(seedless)
-            except UserError as error:
-                raise UserError(f"{error} (run {choice.label})" if choice.swept else str(error)) from None
-        config = composed[seedless]
-        yield choice, overrides, replace(config, seed=seeds[-1]) if seeds else config
-
-
-def _name_of(choices: Sequence[Choice]) -> str:
-    """A name for a question that was typed rather than kept in a file: the same runs have the same name."""
-    asked = sorted(" ".join(sorted(o for o in c.overrides if not o.startswith(_NOT_THE_QUESTION))) for c in choices)
-    return f"multirun-{_digest(json.dumps(asked))}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

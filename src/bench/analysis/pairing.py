@@ -1,0 +1,280 @@
+"""Which runs can be set side by side: from a table of records to runs that pair by seed, and those set apart.
+
+Two runs pair when everything is equal but what is compared (by default the cell) and what follows from it (its width,
+its forget bias): data and their revision, vectors, recipe, code, precision, seed. Everything else is set apart, with
+the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.arms import arm_labels, compared_columns, followers, simplicity, word
+from bench.analysis.merging import without_conflicts
+from bench.config import ProtocolConfig
+from bench.models.sizes import REFERENCE_CELL
+from bench.runs.identity import science_columns
+from bench.runs.record import Status
+
+MATCHINGS = ("parameters", "width", "time")
+_RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension", "model.hidden_size")
+_NAMED = ("data.name", "embedding.name", "model.pooling")  # stand in a scene's name already
+_MEASURED = (
+    "run_id", "execution_id", "seed", "validation_accuracy", "train_seconds", "inference_milliseconds_p50",
+    "tokens_per_second", "parameters_total", "parameters_recurrent", "flops_per_token", "peak_memory_bytes",
+    "hardware_key", "train_texts", "test_texts", "classes", "test_correct", "test_by_length", "validation_curve",
+    "data.target_accuracy",
+)  # fmt: skip
+_RENAMED = {
+    "test_accuracy": "accuracy", "test_macro_f1": "macro_f1", "test_log_loss": "log_loss",
+    "inference_milliseconds_p50": "inference_milliseconds", "data.target_accuracy": "target_accuracy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Scene:
+    """What is held equal while arms are compared; empty where it is what is compared.
+
+    others: what tells it from a scene of the same four names, such as `training.epochs=4`.
+    """
+
+    dataset: str
+    embedding: str
+    pooling: str
+    matching: str
+    others: str = ""
+
+    @property
+    def task(self) -> str:
+        """A name for people of what is learnt: data and vectors."""
+        return " · ".join(part for part in (self.dataset, self.embedding, self.others) if part)
+
+
+@dataclass(frozen=True)
+class SetApart:
+    """Runs that take no part, and why."""
+
+    reason: str
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that may be compared.
+
+    factor: the key that is compared;  arms: its values, simplest first;  scenes: by the number in column `scene`;
+    runs: one row a run and matching that it answers;  metrics: primary metric by dataset;
+    failures: records that did not finish.
+    """
+
+    factor: str
+    arms: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+    runs: pd.DataFrame
+    metrics: dict[str, str]
+    apart: tuple[SetApart, ...] = ()
+    failures: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "model.cell") -> Study:
+    """Sort out which records can be compared.
+
+    records: as `bench.records` gives them, also several folders' concatenated;  compare: a configuration key such as
+    `model.bidirectional`, or a group such as `embedding`.
+    Raises: `UserError` if there is no such key or group.
+    """
+    compared = compared_columns(records, compare)
+    records, conflicts = without_conflicts(records)
+    apart = [SetApart(reason, ()) for reason in conflicts]
+    failures = records[records.status != Status.FINISHED]
+    finished = records[records.status == Status.FINISHED]
+    runs = _first_executions(finished)
+    runs, refused = _usable(runs, protocol)
+    apart += refused
+    if runs.empty:
+        return Study(compare, (), (), _tidy(runs, {}), {}, tuple(apart), failures)
+    runs = runs.assign(arm=arm_labels(runs, compare, compared), dataset=_dataset_names(runs))
+    runs = _by_matching(runs)
+    held = _held_columns(runs, compare, compared)
+    runs, replaced = _one_revision(runs, held)
+    runs = runs.assign(scene=_numbered(runs, held))
+    runs, lonely = _with_company(runs, held)
+    apart += replaced + lonely
+    scenes = _scenes(runs, held, compare)
+    runs = runs.assign(scene=_numbered(runs, ["scene"]))
+    metrics = _metrics(runs, protocol)
+    arms = tuple(sorted(runs.arm.unique(), key=lambda arm: simplicity(str(arm))))
+    return Study(compare, arms, scenes, _tidy(runs, metrics, scenes), metrics, tuple(apart), failures)
+
+
+def _first_executions(finished: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: quality of its first finished execution, time the median of those on the same hardware."""
+    first = finished.drop_duplicates("run_id")
+    if len(first) == len(finished):
+        return first
+    medians = finished.groupby(["run_id", "hardware_key"], sort=False).train_seconds.median().rename("median")
+    merged = first.merge(medians, left_on=["run_id", "hardware_key"], right_index=True, how="left")
+    return merged.assign(train_seconds=merged["median"]).drop(columns="median")
+
+
+def _usable(runs: pd.DataFrame, protocol: ProtocolConfig) -> tuple[pd.DataFrame, list[SetApart]]:
+    """Runs that were tested, by sources that a commit holds."""
+    apart = []
+    untested = runs.test_accuracy.isna()
+    if untested.any():
+        reason = "the corpus has no test split, and validation served to choose the best epoch"
+        apart.append(SetApart(reason, tuple(runs[untested].run_id)))
+    runs = runs[~untested]
+    if protocol.uncommitted == "set_apart" and "code_committed" in runs:
+        loose = (runs.code_committed == False).fillna(False).astype(bool)  # noqa: E712  (absent for a wheel)
+        if loose.any():
+            reason = (
+                "sources that affect numbers had uncommitted changes, so nobody else can fetch them: commit and run "
+                "again, or say protocol.uncommitted=allow"
+            )
+            apart.append(SetApart(reason, tuple(runs[loose].run_id)))
+            runs = runs[~loose]
+    return runs, apart
+
+
+def _dataset_names(runs: pd.DataFrame) -> pd.Series:
+    """The corpus by name; the reader's own ones by their folder's."""
+    names = runs["data.name"].astype(str)
+    local = names == "local"
+    if local.any():
+        folders = runs["data.path"].astype(str).str.rstrip("/").str.rpartition("/")[2]
+        names = names.where(~local, folders)
+    return names
+
+
+def _by_matching(runs: pd.DataFrame) -> pd.DataFrame:
+    """Each run once for every matching that it answers: the reference cell is as wide as it is large."""
+    timed = runs["model.match"] == "time"
+    plain = runs["hidden_size_resolved"] == runs["model.hidden_size"]
+    sized = (runs["model.match"] == "parameters") | (runs["model.cell"] == REFERENCE_CELL)
+    answered = {"parameters": sized & ~timed, "width": plain & ~timed, "time": timed}
+    return pd.concat([runs[rows].assign(matching=name) for name, rows in answered.items()], ignore_index=True)
+
+
+def _held_columns(runs: pd.DataFrame, compare: str, compared: Sequence[str]) -> list[str]:
+    """What must be equal within a scene: all that numbers depend on, but for what is compared and follows from it."""
+    free = {*compared, *followers(compare), "seed"}
+    names = [*science_columns(map(str, runs)), *_RESOLVED, "code_version"]
+    dataset = [] if compare == "data" else ["dataset"]
+    return [*dataset, "matching", *(name for name in dict.fromkeys(names) if name in runs and name not in free)]
+
+
+def _one_revision(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame, list[SetApart]]:
+    """Of runs that differ in the data's revision or the code alone, those that most runs share."""
+    apart = []
+    for name, what in (("data_fingerprint", "another revision of the data"), ("code_version", "other code")):
+        if name not in held or runs[name].nunique(dropna=False) < 2:
+            continue
+        numbers = _numbered(runs, [column for column in held if column not in ("data_fingerprint", "code_version")])
+        sizes = runs.groupby([numbers, runs[name]], dropna=False).agg(n=("run_id", "size"), at=("started_at", "max"))
+        kept = sizes.sort_values(["n", "at"]).groupby(level=0).tail(1).index
+        own = pd.MultiIndex.from_arrays([numbers, runs[name]])
+        stays = own.isin(kept)
+        if not stays.all():
+            others = ", ".join(sorted(runs[~stays][name].astype(str).unique()))
+            reason = f"{what} than most runs of the same comparison ({name} {others}): such runs do not pair"
+            apart.append(SetApart(reason, tuple(dict.fromkeys(runs[~stays].run_id))))
+            runs = runs[stays]
+    return runs, apart
+
+
+def _numbered(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """A number for each distinct combination of values, from 0."""
+    varying = [name for name in columns if runs[name].nunique(dropna=False) > 1]
+    if not varying:
+        return pd.Series(0, index=runs.index)
+    return runs.groupby(varying, dropna=False, sort=True).ngroup()
+
+
+def _with_company(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame, list[SetApart]]:
+    """Scenes of two arms or more; of the others' runs, why they stand alone."""
+    arms = runs.groupby("scene").arm.transform("nunique")
+    paired, alone = runs[arms > 1], runs[arms < 2]
+    alone = alone[~alone.run_id.isin(paired.run_id)]  # merely the other matching of a run that pairs
+    reasons: dict[str, list[str]] = {}
+    for _, rows in alone.drop_duplicates("run_id").groupby("scene"):
+        reasons.setdefault(_why_alone(rows.iloc[0], runs, held), []).extend(rows.run_id)
+    return paired, [SetApart(reason, tuple(ids)) for reason, ids in reasons.items()]
+
+
+def _why_alone(run: pd.Series, runs: pd.DataFrame, held: Sequence[str]) -> str:
+    """Nothing else was run on these data, or what was differs in more than what is compared."""
+    others = runs[(runs.dataset == run.dataset) & (runs.arm != run.arm)]
+    start = f"{run.arm} on {run.dataset}: "
+    if others.empty:
+        return f"{start}no other arm was run on it"
+    matched = others[others.matching.isin(runs[runs.run_id == run.run_id].matching)]
+    free = {"dataset"} if matched.empty else {"dataset", "matching"}
+    others = others if matched.empty else matched
+    names = [name for name in held if name not in free and runs[name].nunique(dropna=False) > 1]
+    differ = others[names].map(word).ne(run[names].map(word))
+    nearest = differ.sum(axis=1).idxmin()
+    shown = [
+        f"{name} ({word(run[name])}, there {word(others.loc[nearest, name])})"
+        for name in names
+        if differ.loc[nearest, name]
+    ]
+    return f"{start}the runs of {others.loc[nearest, 'arm']} differ also in {', '.join(shown[:3])}"
+
+
+def _scenes(runs: pd.DataFrame, held: Sequence[str], compare: str) -> tuple[Scene, ...]:
+    """The scenes in the order of their numbers, each with what tells it from its namesakes."""
+    first = runs.drop_duplicates("scene").sort_values("scene")
+    names = {
+        "dataset": "dataset" if compare != "data" else "",
+        "embedding": "embedding.name" if compare not in ("embedding", "embedding.name") else "",
+        "pooling": "model.pooling" if compare not in ("model", "model.pooling") else "",
+        "matching": "matching",
+    }
+    own = {key: first[column].astype(str) if column else pd.Series("", first.index) for key, column in names.items()}
+    labels = pd.DataFrame(own)
+    namesakes = labels.groupby(list(names), dropna=False).ngroup()
+    rest = [name for name in held if name not in (*_NAMED, "dataset", "matching", "data_fingerprint")]
+    told: list[str] = []
+    for name in rest:  # only what tells more scenes apart than the names before it
+        finer = first.groupby([namesakes, *told, name], dropna=False).ngroups
+        if finer > first.groupby([namesakes, *told], dropna=False).ngroups:
+            told.append(name)
+    others = [" ".join(f"{name}={word(row[name])}" for name in told) for _, row in first.iterrows()]
+    rows = labels.to_numpy(object).tolist()
+    return tuple(
+        Scene(dataset=data, embedding=vectors, pooling=pooling, matching=matching, others=other)
+        for (data, vectors, pooling, matching), other in zip(rows, others, strict=True)
+    )
+
+
+def _metrics(runs: pd.DataFrame, protocol: ProtocolConfig) -> dict[str, str]:
+    """The primary metric of each dataset: macro F1 where the largest class is over three times the smallest."""
+    if protocol.metric != "auto":
+        return dict.fromkeys(runs.dataset.unique(), protocol.metric)
+    chosen = {}
+    for dataset, confusion in runs.drop_duplicates("dataset").set_index("dataset").test_confusion.items():
+        sizes = [sum(row) for row in json.loads(confusion)] if isinstance(confusion, str) else [1]
+        chosen[str(dataset)] = "macro_f1" if max(sizes) > 3 * min(sizes) else "accuracy"
+    return chosen
+
+
+def _tidy(runs: pd.DataFrame, metrics: dict[str, str], scenes: Sequence[Scene] = ()) -> pd.DataFrame:
+    """The columns that comparisons read, `quality` among them."""
+    named = ["scene", "dataset", "arm", "matching"]
+    kept = [name for name in (*named, *_MEASURED, *_RENAMED) if name in runs]
+    table = runs[list(dict.fromkeys(kept))].rename(columns=_RENAMED)
+    if runs.empty:
+        return table.assign(quality=pd.Series(dtype=float), embedding="", pooling="", scene=0, arm="")
+    by_f1 = table.dataset.map(metrics) == "macro_f1"
+    numbers = table.scene.to_numpy()
+    return table.assign(
+        quality=table.accuracy.where(~by_f1, table.macro_f1),
+        embedding=np.array([scene.embedding for scene in scenes], object)[numbers],
+        pooling=np.array([scene.pooling for scene in scenes], object)[numbers],
+    ).sort_values(["scene", "arm", "seed"], ignore_index=True)

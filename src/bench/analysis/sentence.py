@@ -1,0 +1,89 @@
+"""The verdict in one or two sentences that need no statistics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bench.analysis.decision import EITHER, EQUIVALENT, UNDECIDED, points
+from bench.analysis.evidence import Evidence
+from bench.analysis.pairing import Study
+
+_MATCHED = {"width": "at equal width", "parameters": "at equal size", "time": "in equal time"}
+
+
+def sentence(study: Study, headline: Sequence[Evidence], overall: Sequence[Evidence]) -> str:
+    """What the evidence says, for whoever has to decide. Several questions at once (more than two arms) are counted."""
+    if not headline:
+        return _nothing(study)
+    if len({(entry.baseline, entry.alternative) for entry in headline}) > 1:
+        return _counted(headline)
+    if not overall:
+        return _answer(headline[0], f"on {headline[0].scene.task}")
+    return f"{_answer(overall[0], f'over {len(headline)} tasks together')} {_each(headline)}"
+
+
+def _nothing(study: Study) -> str:
+    if len(study.arms) < 2:
+        return "No verdict: fewer than two arms have finished runs that pair."
+    return "No verdict: no two runs with the same seed differ in nothing but what is compared."
+
+
+def _answer(entry: Evidence, where: str) -> str:
+    """What to choose, and why. where: the tasks it holds for."""
+    one, other = _shown(entry.baseline), _shown(entry.alternative)
+    if entry.verdict == UNDECIDED:
+        return f"Not settled yet: {_open(entry, where)}."
+    if entry.verdict == EQUIVALENT:
+        cheaper = entry.held.cheaper
+        cost, advice = "neither trained measurably faster", "take either"
+        if cheaper not in (EITHER, None):
+            cost, advice = f"the {_shown(cheaper)} trained faster", f"take the {_shown(cheaper)}"
+        good = f"{one} and {other} are equally good within {points(entry.margin)} {where} ({_measured(entry)})"
+        return f"{good}, and {cost}: {advice}."
+    return f"Choose the {_shown(entry.verdict)}: {where} it is {entry.held.reason} ({_measured(entry)})."
+
+
+def _open(entry: Evidence, where: str) -> str:
+    if not entry.look:
+        return f"{where}, {entry.decision.reason}"
+    reach = "no number of seeds within reach would settle it at this margin"
+    if entry.seeds_needed is not None:
+        reach = f"about {entry.seeds_needed} seeds would settle it if mean and spread stayed as they are"
+    names = f"{_shown(entry.baseline)} and {_shown(entry.alternative)}"
+    return f"{where}, the evidence neither separates {names} nor shows them equal ({_measured(entry)}); {reach}"
+
+
+def _measured(entry: Evidence) -> str:
+    """The estimate, and what it rests on."""
+    seeds = f"{len(entry.seeds)} seeds, {_MATCHED[entry.scene.matching]}"
+    if entry.plain is None:
+        return seeds
+    ahead = entry.alternative if entry.plain.estimate > 0 else entry.baseline
+    return f"the {_shown(ahead)} is ahead by {abs(entry.plain.estimate):.1f} points; {seeds}"
+
+
+def _each(headline: Sequence[Evidence]) -> str:
+    """How the single tasks came out, corrected for their number."""
+    counts = Counter(entry.verdict for entry in headline)
+    named = [name for name in counts if name not in (EQUIVALENT, UNDECIDED)]
+    order = [*sorted(named), *(name for name in (EQUIVALENT, UNDECIDED) if counts[name])]
+    parts = [f"{_shown(name) if name in named else name} on {counts[name]}" for name in order]
+    return f"Task by task, corrected for {len(headline)} at once: {', '.join(parts)}."
+
+
+def _counted(headline: Sequence[Evidence]) -> str:
+    pairs: dict[tuple[str, str], list[Evidence]] = {}
+    for entry in headline:
+        pairs.setdefault((entry.baseline, entry.alternative), []).append(entry)
+    lines = []
+    for (one, other), entries in pairs.items():
+        counts = Counter(entry.verdict for entry in entries)
+        outcome = ", ".join(f"{_shown(name)} on {count}" for name, count in counts.most_common())
+        lines.append(f"{_shown(one)} or {_shown(other)}: {outcome}")
+    return f"Over {len(headline)} comparisons, corrected for their number: {'; '.join(lines)}."
+
+
+def _shown(arm: str) -> str:
+    """Cells are written as their papers write them."""
+    return arm.upper() if arm in ("gru", "lstm", "rnn") else arm
