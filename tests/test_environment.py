@@ -130,7 +130,15 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def test_a_clean_checkout_has_a_commit_and_no_dirty_hash(checkout, package):
-    assert describe_code(package) == CodeState(commit=git(checkout, "rev-parse", "HEAD"), dirty_hash=None)
+    head = git(checkout, "rev-parse", "HEAD")
+    assert describe_code(package) == CodeState(commit=head, dirty_hash=None, code_committed=True)
+
+
+def test_only_changes_to_what_affects_numbers_make_the_code_uncommitted(checkout, package):
+    (package / "verbs.py").write_text("# no number depends on this\n")
+    assert describe_code(package).code_committed
+    (package / "seeds.py").write_text("# this draws numbers\n")
+    assert describe_code(package).code_committed is False
 
 
 def test_the_dirty_hash_follows_the_changes(checkout, package):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +51,16 @@ def test_nothing_imports_upward(path: Path) -> None:
         if package == "bench" and rest:
             assert FLOOR[rest.split(".")[0]] <= FLOOR[room], f"{path.name} imports {name} from above"
         assert package != "wandb" or room == "tracking", f"{path.name} imports wandb"
+
+
+def test_analysis_and_report_open_on_a_laptop_without_torch() -> None:
+    rooms = [path for path in MODULES if path.relative_to(SOURCE).parts[0] in ("analysis", "report")]
+    names = [".".join(("bench", *path.relative_to(SOURCE).with_suffix("").parts)) for path in rooms]
+    heavy = ["torch", "pytorch_lightning", "wandb", "torchmetrics"]
+    code = f"import sys, {', '.join(names)}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(rooms) > 20
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_door_imports_nothing_heavy_before_it_knows_what_is_asked() -> None:

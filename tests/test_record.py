@@ -17,7 +17,7 @@ from bench.runs.record import SCHEMA_VERSION, RunRecord, Status, field_types
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 integers = st.integers(-(2**63), 2**63 - 1)
 measured = [name for name, kind in field_types().items() if kind is float]
-strategies = {str: st.text(), int: integers, float: numbers}
+strategies = {str: st.text(), int: integers, float: numbers, bool: st.booleans()}
 required = {"run_id", "execution_id", "pair_key", "arm", "code_version", "hardware_key", "started_at", "finished_at"}
 
 
@@ -92,5 +92,5 @@ def test_a_missing_identity_is_named(name):
 
 
 def test_every_field_has_a_type_that_a_table_can_hold():
-    lists = {"packages", "kernel_operators", "test_confusion", "config"}
+    lists = {"packages", "kernel_operators", "test_confusion", "test_by_length", "validation_curve", "config"}
     assert {item.name for item in fields(RunRecord)} == set(field_types()) | lists

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import IO
 
 import psutil
@@ -19,18 +20,21 @@ from hypothesis import strategies as st
 
 from bench.compose import compose, session
 from bench.errors import UserError
+from bench.runs.assemble import make_record
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
-from bench.sweeps.plan import Plan, expand, make_plan
+from bench.sweeps.grid import expand
+from bench.sweeps.plan import Plan, make_plan
+from bench.sweeps.stages import settle_time_limits
 from tests.conftest import Study
 
 ENDLESS = ("training.epochs=100000", "training.patience=null")
 
 
-def plan_of(study: Study, *arguments: str, **params: object) -> Plan:
+def plan_of(study: Study, *arguments: str, name: str | None = None) -> Plan:
     overrides = study.overrides(*arguments)
     with session(overrides) as hydra:
-        return make_plan(overrides, params, None, Store(study.results), hydra.config_loader)
+        return make_plan(overrides, {}, name, Store(study.results), hydra.config_loader)
 
 
 def choices_of(arguments: list[str], params: dict[str, object]) -> list[tuple[str, ...]]:
@@ -78,6 +82,34 @@ def test_the_same_run_is_planned_once(study: Study) -> None:
     plan = plan_of(study, "seed=0,1,1", "model=gru,lstm")
     assert (len(plan.members), plan.duplicates) == (4, 2)
     assert len({member.run_id for member in plan.members}) == 4
+
+
+def test_a_run_that_answers_two_matchings_is_run_once_and_kept_for_both(study: Study) -> None:
+    plan = plan_of(study, "model=gru,lstm", "model.match=width,parameters", name="both")
+    assert (len(plan.members), plan.duplicates) == (3, 1)
+    kept = json.loads(plan.write(Store(study.results)).read_text())["members"]
+    lstm = [entry for entry in kept if "model=lstm" in entry["overrides"]]
+    assert len({entry["run_id"] for entry in lstm}) == 1
+    gru = {entry["run_id"]: entry["pair_key"] for entry in kept if "model=gru" in entry["overrides"]}
+    assert {entry["pair_key"] for entry in lstm} == set(gru.values())
+    assert len(gru) == len(set(gru.values())) == 2
+
+
+def test_a_plan_holds_its_protocol_which_is_no_part_of_the_runs(study: Study) -> None:
+    plans = [plan_of(study, "seed=0,1", f"protocol.margin={margin}") for margin in (1.0, 2.0)]
+    assert plans[0].name == plans[1].name
+    assert [m.run_id for m in plans[0].members] == [m.run_id for m in plans[1].members]
+    kept = [json.loads(plan.write(Store(study.results)).read_text()) for plan in plans]
+    assert [plan["protocol"]["margin"] for plan in kept] == [1.0, 2.0]
+    hashes = [plan["protocol_hash"] for plan in kept]
+    folder = study.results / "sweeps" / plans[0].name / "protocols"
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(hashes)
+    assert hashes[0] != hashes[1]
+
+
+def test_a_question_has_one_protocol(study: Study) -> None:
+    with pytest.raises(UserError, match="judged by one protocol"):
+        plan_of(study, "seed=0,1", "protocol.margin=1.0,2.0")
 
 
 def test_a_planned_member_is_what_its_overrides_compose(study: Study) -> None:
@@ -172,6 +204,78 @@ def test_hydras_own_launcher_serves_too(study: Study) -> None:
     answer = study.command("-m", *study.overrides("model=gru,lstm"), *hydra)
     assert answer.returncode == 0, answer.stderr
     assert [record.status for record in records(study)] == ["finished", "finished"]
+
+
+# -- equal wall-clock ----------------------------------------------------------------------------------------------
+
+
+def finish_in(study: Study, plan: Plan, seconds: dict[str, list[float]]) -> None:
+    """Records of runs that took so long, by cell and seed; none where the list ends."""
+    for member in plan.members:
+        taken = seconds[member.config.model.cell]
+        if member.config.seed < len(taken):
+            known = {"status": "finished", "hardware_key": "one", "train_seconds": taken[member.config.seed]}
+            Store(study.results).write(make_record(member, datetime.now(UTC), known))
+
+
+def test_everyone_gets_the_median_of_the_faster_cell_and_a_restart_the_same(study: Study) -> None:
+    typed = ("model=gru,lstm", "model.match=width,time", "seed=0,1,2")
+    first = plan_of(study, *typed, name="clock")
+    assert (len(first.members), len(first.waiting)) == (6, 6)
+    finish_in(study, first, {"gru": [4.0, 9.0, 5.04], "lstm": [6.0, 7.0, 1.0]})
+    assert settle_time_limits(first, Store(study.results)) == {}
+    second = plan_of(study, *typed, name="clock")
+    assert (len(second.members), len(second.waiting)) == (12, 0)
+    timed = [member for member in second.members if member.config.model.match == "time"]
+    assert {member.config.training.max_seconds for member in timed} == {5.0}
+    assert len({member.pair_key for member in timed}) == 3
+    again = plan_of(study, *typed, name="clock")
+    assert [member.run_id for member in again.members] == [member.run_id for member in second.members]
+
+
+def test_without_a_finished_run_of_every_cell_there_is_no_time_limit_but_a_reason(study: Study) -> None:
+    plan = plan_of(study, "model=gru,lstm", "model.match=width,time", name="clock")
+    finish_in(study, plan, {"gru": [4.0], "lstm": []})
+    (reason,) = settle_time_limits(plan, Store(study.results)).values()
+    assert reason == "no run finished of: model=lstm model.match=width"
+
+
+def test_each_task_has_a_time_limit_of_its_own(study: Study) -> None:
+    plan = plan_of(study, "model=gru,lstm", "model.match=width,time", "data.max_length=10,20", name="clock")
+    finish_in(study, plan, {"gru": [4.0], "lstm": [5.0]})
+    assert len({waiting.after for waiting in plan.waiting}) == 2
+
+
+def test_equal_wall_clock_alone_has_nothing_to_take_its_seconds_from(study: Study) -> None:
+    with pytest.raises(UserError, match=r"write model.match=width,time or set training.max_seconds=SECONDS"):
+        plan_of(study, "model=gru,lstm", "model.match=parameters,time")
+    plan = plan_of(study, "model=gru,lstm", "model.match=parameters,time", "training.max_seconds=3")
+    assert not plan.waiting
+
+
+def test_runs_at_equal_wall_clock_come_after_those_at_equal_width(study: Study) -> None:
+    typed = study.overrides("model.match=width,time", "model=gru,lstm", "sweep.name=clock")
+    planned = study.command("-m", *typed, "dry_run=true")
+    assert planned.stdout.count("1, after equal") == 2, planned.stdout
+    answer = study.command("-m", *typed, "hydra.launcher.workers=2")
+    assert answer.returncode == 0, answer.stderr
+    kept = records(study)
+    assert [record.config["model.match"] for record in kept] == ["width", "width", "time", "time"]
+    faster = min(record.train_seconds or 0 for record in kept[:2])
+    assert {record.config["training.max_seconds"] for record in kept[2:]} == {max(0.1, round(faster, 1))}
+    assert len({record.pair_key for record in kept[2:]}) == 1
+    again = study.command("-m", *typed)
+    assert (again.returncode, again.stdout.count("skipped")) == (0, 4)
+
+
+def test_what_gets_no_time_limit_is_told_with_the_reason(study: Study) -> None:
+    diverging = ("training.learning_rate=1e38", "training.gradient_clip=null", "sweep.name=clock")
+    answer = study.command("-m", *study.overrides("model.match=width,time", "model=gru", *diverging))
+    assert answer.returncode == 1
+    assert [record.status for record in records(study)] == ["diverged"]
+    assert "not run" in answer.stdout
+    assert "no run finished of" in answer.stdout
+    assert "2 of 2 did not finish" in answer.stdout
 
 
 # -- ends that nobody planned --------------------------------------------------------------------------------------

@@ -147,9 +147,9 @@ def policies(runs: pd.DataFrame, baseline: str, alternative: str, margin: Margin
     Baseline first and alternative first train one arm and ship it. Run both trains both with one seed and ships the
     one of higher validation accuracy; on a tie the one that trained faster (on other hardware: with fewer parameters).
     Columns: scene, dataset, embedding, policy, pairs, timed_pairs, train_seconds (mean over pairs that share a
-    hardware key; of both arms where both are trained), quality, loss (points below the better arm's mean; negative where choosing by
-    seed beat it), wrong (share of pairs where the other arm was better by more than the margin), alternative (share
-    of pairs where it was shipped).
+    hardware key; of both arms where both are trained), quality, loss (points below the better arm's mean; negative
+    where choosing by seed beat it), wrong (share of pairs where the other arm was better by more than the margin),
+    alternative (share of pairs where it was shipped).
     """
     table = paired(runs, baseline, alternative)
     table["margin"] = _margins(table["scene"], margin)

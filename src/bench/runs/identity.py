@@ -22,7 +22,7 @@ _NOT_SCIENCE = {
     "data.epochs", "data.learning_rate", "data.target_accuracy", "data.licence", "data.citation",
     "embedding.path", "embedding.files", "embedding.dimension",
     "training.log_every_steps",
-    "results", "force", "keep", "dry_run",
+    "results", "force", "keep", "dry_run", "until",
 }  # fmt: skip
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.

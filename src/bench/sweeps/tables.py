@@ -68,7 +68,8 @@ def sentence(record: RunRecord) -> str:
 
 def look_table(look: Look) -> Table:
     """What a look said: a row a task of the headline."""
-    table = _table(f"look {look.number} of {look.of}, {look.seeds} seeds", "task")
+    upcoming = f"; next look at {look.next_seeds}" if look.goes_on else ""
+    table = _table(f"look {look.number} of {look.of}, {look.seeds} seeds{upcoming}", "task")
     for name in ("n", "difference, points"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("verdict", ""):
@@ -82,7 +83,7 @@ def look_table(look: Look) -> Table:
             str(len(evidence.seeds)),
             _difference(evidence),
             Text(_verdict(evidence), "yellow" if evidence.verdict == UNDECIDED else "green"),
-            _what_next(entry, look),
+            _what_next(entry),
         )
     return table
 
@@ -120,10 +121,10 @@ def _verdict(evidence: Evidence) -> str:
     return evidence.verdict if cheaper in (None, "either") else f"{evidence.verdict}, {cheaper} is faster"
 
 
-def _what_next(entry: Judged, look: Look) -> str:
+def _what_next(entry: Judged) -> str:
     if entry.goes_on:
-        return f"goes on to {look.next_seeds} seeds"
-    return "closed" if entry.evidence.verdict != UNDECIDED else "no further look is planned"
+        return "goes on"
+    return "closed" if entry.evidence.verdict != UNDECIDED else "ends open"
 
 
 def _accuracy(record: RunRecord | None) -> str:
