@@ -1,29 +1,65 @@
-"""Writes results/reference/main_job.parquet, the records behind the README's table.
+"""Writes what stands under results/reference/, and rebuilds a question's report from what stands there.
 
-usage: python docs/publish.py RESULTS [RESULTS ...]
+usage: python docs/publish.py main_job RESULTS [RESULTS ...]     the records behind the README's table
+       python docs/publish.py SWEEP RESULTS                      a question: records, plan and protocol, report
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 import bench
+from bench.analysis.verdict import Verdict, verdict
+from bench.report.folder import write_report
+from bench.report.question import Question, read_question
+from bench.report.sections import compose_report
+from bench.runs.store import Store
 
-TARGET = Path(__file__).resolve().parents[1] / "results" / "reference" / "main_job.parquet"
+REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
+QUESTION = TypeAdapter(Question)
 
 
-def main(folders: list[str]) -> None:
-    """One row a finished execution; columns as in `bench.records`, without where the files lay."""
-    tables = [bench.records(folder) for folder in folders]
-    table = pd.concat(tables, ignore_index=True)
-    table = table[table.status == "finished"].drop(columns=["results", "data.path"])
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    table.sort_values(["data.name", "model.cell", "seed"]).to_parquet(TARGET, index=False, compression="zstd")
-    accuracy = table.groupby(["data.name", "model.cell"]).test_accuracy
-    print(accuracy.agg(["mean", "std", "count"]).round(4).to_string())
+def main(words: Sequence[str]) -> None:
+    """One row an execution; columns as in `bench.records`, without where the files lay."""
+    name, *folders = words
+    table = pd.concat([bench.records(folder) for folder in folders], ignore_index=True)
+    table = table.drop(columns=["results", "data.path", "embedding.path"], errors="ignore")
+    if name == "main_job":
+        table = table[table.status == "finished"].sort_values(["data.name", "model.cell", "seed"])
+        _write(table, name)
+        return
+    question = read_question(Store(folders[0]), name)
+    _write(table[table.run_id.isin(question.run_ids or ())], name)
+    (REFERENCE / f"{name}.json").write_bytes(QUESTION.dump_json(question, indent=1) + b"\n")
+    found = rebuild(name, REFERENCE / name)
+    for picture in (REFERENCE / name / "figures").glob("*.png"):  # the vector files say the same
+        picture.unlink()
+    (REFERENCE / name / "runs.parquet").unlink()  # the records above say more
+    print(found.sentence)
+
+
+def rebuild(name: str, folder: Path) -> Verdict:
+    """The report of a published question, from its records alone, into a folder."""
+    records = pd.read_parquet(REFERENCE / f"{name}.parquet")
+    question = QUESTION.validate_json((REFERENCE / f"{name}.json").read_bytes())
+    assert question.stored is not None
+    protocol = question.stored.protocol
+    found = verdict(records, protocol, stored=protocol)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_report(compose_report(found, question, records), found.study.runs, folder)
+    return found
+
+
+def _write(table: pd.DataFrame, name: str) -> None:
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(REFERENCE / f"{name}.parquet", index=False, compression="zstd")
+    print(f"{name}: {len(table)} records")
 
 
 if __name__ == "__main__":

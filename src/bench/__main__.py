@@ -19,6 +19,8 @@ from bench.errors import UserError, did_you_mean
 VERBS = {
     "clean": "bench.verbs.clean:clean",
     "fetch": "bench.verbs.fetch:fetch",
+    "report": "bench.verbs.report:report",
+    "reproduce": "bench.verbs.reproduce:reproduce",
 }
 # Flags that Hydra answers itself, and those that are its business only beside one of them.
 _HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")

@@ -32,7 +32,7 @@ class Expected:
     @property
     def undecided(self) -> float:
         """The share without a verdict at the cap."""
-        return 1 - self.alternative - self.baseline - self.equivalent
+        return max(0.0, 1 - self.alternative - self.baseline - self.equivalent)
 
 
 def expected(ladder: Ladder, effect: float, sd: float, margin: float = 1.0) -> Expected:

@@ -30,37 +30,35 @@ def _nothing(study: Study) -> str:
 
 
 def _answer(entry: Evidence, where: str) -> str:
-    """What to choose, and why. where: the tasks it holds for."""
+    """What to choose and why, then what was measured. where: the tasks it holds for."""
     one, other = _shown(entry.baseline), _shown(entry.alternative)
+    if not entry.look:
+        return f"Not settled yet: {where}, {entry.decision.reason}."
     if entry.verdict == UNDECIDED:
-        return f"Not settled yet: {_open(entry, where)}."
+        told = f"{len(entry.seeds)} seeds neither separate {one} and {other} nor show them equal"
+        return f"Not settled yet: {where}, {told}. {_measured(entry)}; {_reach(entry)}."
     if entry.verdict == EQUIVALENT:
         cheaper = entry.held.cheaper
-        cost, advice = "neither trained measurably faster", "take either"
+        cost = "neither trained measurably faster: take either"
         if cheaper not in (EITHER, None):
-            cost, advice = f"the {_shown(cheaper)} trained faster", f"take the {_shown(cheaper)}"
-        good = f"{one} and {other} are equally good within {points(entry.margin)} {where} ({_measured(entry)})"
-        return f"{good}, and {cost}: {advice}."
-    return f"Choose the {_shown(entry.verdict)}: {where} it is {entry.held.reason} ({_measured(entry)})."
-
-
-def _open(entry: Evidence, where: str) -> str:
-    if not entry.look:
-        return f"{where}, {entry.decision.reason}"
-    reach = "no number of seeds within reach would settle it at this margin"
-    if entry.seeds_needed is not None:
-        reach = f"about {entry.seeds_needed} seeds would settle it if mean and spread stayed as they are"
-    names = f"{_shown(entry.baseline)} and {_shown(entry.alternative)}"
-    return f"{where}, the evidence neither separates {names} nor shows them equal ({_measured(entry)}); {reach}"
+            cost = f"the {_shown(cheaper)} trained faster: take the {_shown(cheaper)}"
+        within = f"{one} and {other} are equally good within {points(entry.margin)} {where}"
+        return f"{within}, and {cost}. {_measured(entry)}, with {len(entry.seeds)} seeds."
+    chosen = f"Choose the {_shown(entry.verdict)}: {where} it is {entry.held.reason}"
+    return f"{chosen}. {_measured(entry)}, with {len(entry.seeds)} seeds."
 
 
 def _measured(entry: Evidence) -> str:
-    """The estimate, and what it rests on."""
-    seeds = f"{len(entry.seeds)} seeds, {_MATCHED[entry.scene.matching]}"
-    if entry.plain is None:
-        return seeds
-    ahead = entry.alternative if entry.plain.estimate > 0 else entry.baseline
-    return f"the {_shown(ahead)} is ahead by {abs(entry.plain.estimate):.1f} points; {seeds}"
+    """The estimate, as the beginning of a sentence."""
+    estimate = entry.plain.estimate if entry.plain else 0.0
+    ahead = entry.alternative if estimate > 0 else entry.baseline
+    return f"The {_shown(ahead)} is ahead by {abs(estimate):.1f} points {_MATCHED[entry.scene.matching]}"
+
+
+def _reach(entry: Evidence) -> str:
+    if entry.seeds_needed is None:
+        return "no number of seeds within reach would settle it at this margin"
+    return f"about {entry.seeds_needed} seeds would settle it if mean and spread stayed as they are"
 
 
 def _each(headline: Sequence[Evidence]) -> str:

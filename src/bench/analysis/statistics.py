@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from bench.analysis.sequential import half_width, t_quantile
 from bench.seeds import generator
@@ -139,9 +139,19 @@ def power_beyond(distance: float, sd: float, n: int, alpha: float = 0.05) -> flo
     return 1 - float(special.nctdtr(n - 1, distance * math.sqrt(n) / sd, t_quantile(n - 1, alpha)))
 
 
-def minimum_detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The distance from a value at which n pairs exclude it with the given power; the inverse of `power_beyond`."""
-    return float(special.nctdtrinc(n - 1, 1 - power, t_quantile(n - 1, alpha))) * sd / math.sqrt(n)
+def minimum_detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float | None:
+    """The distance from a value at which n pairs exclude it with the given power; the inverse of `power_beyond`.
+
+    None where scipy cannot compute it: two pairs at a very small alpha. (Its own inverse does not even return there.)
+    """
+    if sd == 0:
+        return 0.0
+    high = sd
+    while power_beyond(high, sd, n, alpha) < power:
+        high *= 2
+    if math.isnan(power_beyond(high, sd, n, alpha)):
+        return None
+    return float(optimize.brentq(lambda distance: power_beyond(distance, sd, n, alpha) - power, 0.0, high))
 
 
 def seeds_needed(

@@ -1,0 +1,197 @@
+"""Quality against what it costs: Pareto plots, learning curves over wall-clock, quality against tuning budget."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import altair as alt
+import pandas as pd
+
+from bench.analysis.frontier import Cost
+from bench.analysis.pairing import Study
+from bench.report import theme
+from bench.report.figures import Figure, Row, layered
+from bench.report.figures_panels import (
+    arms_in,
+    first_panels,
+    in_panels,
+    logarithmic,
+    only,
+    quality,
+    rows_of,
+    tasks_of,
+    with_interval,
+    with_task,
+)
+from bench.report.numbers import number, plural
+
+MAX_POINTS = 40  # of one learning curve
+_COSTS: dict[Cost, str] = {
+    "train_seconds": "training time (seconds)",
+    "parameters_recurrent": "recurrent parameters",
+    "parameters_total": "parameters",
+}
+_PLACE = ["scene", "hardware_key"]
+_POINT = ["task", "arm", "runs", "quality", "low", "high", "cost", "least", "most", "aside", "dominated", "shown"]
+_APART = 7  # pixels between arms of equal cost
+
+
+def pareto(points: pd.DataFrame, study: Study, cost: Cost) -> Figure | None:
+    """Mean quality with its interval against a mean cost, a panel a scene (and kind of hardware, for time).
+
+    points: as `analysis.frontier.frontier` gives it for this cost.
+    """
+    if points.empty:
+        return None
+    named = with_interval(with_task(points, study), "quality", 2)
+    names, left_out = first_panels(tasks_of(named))
+    arms = arms_in(named, study.arms)
+    drawn = _side_by_side(only(named, names), arms)
+    what = _COSTS[cost]
+    best = drawn.loc[drawn.groupby("task", sort=False)["quality"].idxmax()]
+    spoken = [f"{row.task}, {row.arm} {row.shown}%" for row in best.head(6).itertuples()]
+    return Figure(
+        f"pareto-{'time' if cost == 'train_seconds' else cost.replace('_', '-')}",
+        f"Quality against {what}: {plural(len(names), 'task')}, n = {plural(int(drawn['runs'].sum()), 'run')}",
+        "Points: means over seeds with 95% intervals of quality; the stepped line joins what no other arm beats in "
+        f"both (the Pareto front). Arms of equal cost stand side by side. Each panel has its own scales.{left_out}",
+        f"Quality against {what}; best of each: " + "; ".join(spoken) + ".",
+        in_panels(_pareto_chart(drawn, arms, what), names),
+        tuple(rows_of(drawn, _POINT)),
+    )
+
+
+def _side_by_side(points: pd.DataFrame, arms: theme.Arms) -> pd.DataFrame:
+    """The points with an axis that has an extent (`least`, `most`), and pixels (`aside`) between arms of equal cost."""
+    costs = points.groupby("task")["cost"]
+    equal = costs.transform("max") < 1.03 * costs.transform("min")
+    place = points["arm"].map(
+        {arm: _APART * (position - (len(arms.shown) - 1) / 2) for position, arm in enumerate(arms.shown)}
+    )
+    return points.assign(least=points["cost"] / 1.15, most=points["cost"] * 1.15, aside=place.where(equal, 0.0))
+
+
+def _pareto_chart(points: pd.DataFrame, arms: theme.Arms, what: str) -> alt.LayerChart:
+    form: Literal["~g", "~s"] = "~g" if "seconds" in what else "~s"
+    tooltip = [
+        alt.Tooltip("task:N"), alt.Tooltip("arm:N"), alt.Tooltip("shown:N", title="quality, %"),
+        alt.Tooltip("cost:Q", title=what, format=",.4~r"), alt.Tooltip("runs:Q", title="n (runs)"),
+    ]  # fmt: skip
+    base = alt.Chart().encode(x=logarithmic("cost", what, form), tooltip=tooltip)
+    marks = [
+        base.mark_rule(opacity=0).encode(x=logarithmic("least", what, form), x2="most:Q", y=quality("quality")),
+        base.transform_filter(~alt.datum.dominated)
+        .mark_line(style="quiet", interpolate="step-after", strokeWidth=1.5)
+        .encode(y=quality("quality")),
+    ]
+    colour = arms.colour()
+    for aside in sorted(set(points["aside"])):
+        beside = base.transform_filter(alt.datum.aside == float(aside))
+        marks += [
+            beside.mark_rule(strokeWidth=2, xOffset=aside).encode(y=quality("low"), y2="high:Q", color=colour),
+            beside.mark_point(filled=True, size=90, opacity=1, xOffset=aside).encode(
+                y=quality("quality"), color=colour, shape=arms.shape()),
+        ]  # fmt: skip
+    return layered(*marks)
+
+
+def learning_curves(curves: pd.DataFrame, targets: pd.DataFrame, study: Study) -> Figure | None:
+    """Validation accuracy over seconds of training, and when the median run reached the target.
+
+    curves, targets: as `analysis.frontier.learning_curves` and `time_to_target` give them.
+    """
+    if curves.empty:
+        return None
+    named = with_task(curves[curves["seconds"] > 0], study)
+    names, left_out = first_panels(tasks_of(named))
+    drawn = only(named, names)
+    arms = arms_in(drawn, study.arms)
+    rows = rows_of(_thinned(drawn), ["task", "arm", "seconds", "accuracy", "low", "high", "seeds"])
+    rows += _target_rows(targets.merge(drawn[[*_PLACE, "task"]].drop_duplicates(), on=_PLACE))
+    seeds = int(drawn.groupby(["task", "arm"])["seeds"].max().sum())
+    spoken = [f"{row['task']}, {row['arm']} {row['said']}" for row in rows if "said" in row][:6]
+    return Figure(
+        "learning-curves",
+        f"Validation accuracy over training time: {plural(len(names), 'task')}, n = {plural(seeds, 'run')}",
+        "Line: mean of the best accuracy so far; band: from the tenth to the ninetieth percentile of the runs. Dashed: "
+        "the target (where the data name none: one point below the weakest arm's mean, chosen after the runs); "
+        f"the mark on it: when the median run reached it. Each panel has its own scales.{left_out}",
+        "Validation accuracy over seconds of training; time to target: " + ("; ".join(spoken) or "not known") + ".",
+        in_panels(_curve_chart(arms), names),
+        tuple(rows),
+    )
+
+
+def _curve_chart(arms: theme.Arms) -> alt.LayerChart:
+    colour = arms.colour(lines=True)
+    base = alt.Chart().encode(x=logarithmic("seconds", "seconds of training"))
+    curve = base.transform_filter("isValid(datum.accuracy)")
+    target = base.transform_filter("isValid(datum.target)")
+    over_curve = ["task:N", "arm:N", "seconds:Q", "accuracy:Q", alt.Tooltip("seeds:Q", title="n (runs)")]
+    over_target = [
+        "task:N",
+        "arm:N",
+        alt.Tooltip("target:Q", title="target, %"),
+        alt.Tooltip("said:N", title="reached"),
+    ]
+    return layered(
+        curve.mark_area(opacity=0.15, interpolate="step-after").encode(
+            y=quality("low", "accuracy (%)"), y2="high:Q", color=colour),
+        target.mark_rule(style="edge").encode(x=alt.value(0), x2=alt.value("width"), y="target:Q"),
+        curve.mark_line(interpolate="step-after", strokeWidth=2).encode(
+            y=quality("accuracy", "accuracy (%)"), color=colour, strokeDash=arms.dash(), tooltip=over_curve),
+        target.transform_filter("isValid(datum.seconds)").mark_point(filled=True, size=80, opacity=1).encode(
+            y="target:Q", color=colour, shape=arms.shape(named=False), tooltip=over_target),
+    )  # fmt: skip
+
+
+def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """At most `MAX_POINTS` points a line, its last one among them."""
+    groups = curves.groupby(["task", "arm"], sort=False)
+    step = groups["task"].transform("size").floordiv(MAX_POINTS).add(1)
+    return curves[groups.cumcount(ascending=False).mod(step) == 0]
+
+
+def _target_rows(targets: pd.DataFrame) -> list[Row]:
+    rows: list[Row] = []
+    for row in rows_of(targets, ["task", "arm", "target", "seconds", "reached"]):
+        seconds = row.get("seconds")
+        when = f"after {number(float(seconds), 1)} s" if isinstance(seconds, float) else "not by the median run"
+        rows.append(row | {"said": f"{when} (by {100 * float(row['reached'] or 0):.0f}% of the runs)"})
+    return rows
+
+
+def budget(expected: pd.DataFrame, study: Study) -> Figure | None:
+    """Expected validation quality of the best of k tuning trials, a panel a dataset.
+
+    expected: as `analysis.frontier.by_budget` gives it.
+    """
+    if expected.empty:
+        return None
+    named = expected.assign(task=expected["dataset"].astype(str))
+    names, left_out = first_panels(tasks_of(named))
+    drawn = only(named, names)
+    arms = arms_in(drawn, study.arms)
+    trials = int(drawn.groupby(["task", "arm"])["trials"].max().sum())
+    base = alt.Chart().encode(
+        x=alt.X("trials:Q", scale=alt.Scale(zero=False, nice=False),
+                axis=alt.Axis(title="tuning trials", tickCount=5, tickMinStep=1, format="d")),
+        y=quality("quality", "best quality (%)"),
+        color=arms.colour(), tooltip=["task:N", "arm:N", "trials:Q", "quality:Q"],
+    )  # fmt: skip
+    chart = layered(
+        base.mark_line(strokeWidth=2).encode(strokeDash=arms.dash(named=False)),
+        base.mark_point(filled=True, size=30, opacity=1).encode(shape=arms.shape()),
+    )
+    last = drawn.groupby(["task", "arm"], sort=False).tail(1)
+    spoken = [f"{row.task}, {row.arm} {number(float(str(row.quality)))}%" for row in last.head(6).itertuples()]
+    return Figure(
+        "budget",
+        f"Expected best validation quality against tuning budget: {plural(len(names), 'dataset')}, "
+        f"n = {plural(trials, 'trial')}",
+        "What the best of so many random trials is expected to reach, over all subsets of the trials that ran; a trial "
+        f"that failed counts as 0.{left_out}",
+        "Expected quality of the best of all trials: " + "; ".join(spoken) + ".",
+        in_panels(chart, names),
+        tuple(rows_of(_thinned(drawn), ["task", "arm", "trials", "quality"])),
+    )

@@ -1,0 +1,67 @@
+"""A report on disk: `index.html`, `report.md`, `figures/`, `tables/`, `runs.parquet`; what an earlier one left goes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+import bench
+from bench.errors import UserError
+from bench.files import make_folder, without_home, write_atomically
+from bench.report.document import Document
+from bench.report.figures import Figure, save_svg_png
+from bench.report.markdown import render_markdown
+from bench.report.names import file_name
+from bench.report.page import render_page
+from bench.report.spreadsheet import render_csv
+
+PAGE = "index.html"
+
+
+def write_report(document: Document, runs: pd.DataFrame, folder: Path) -> Path:
+    """Write every format of a report and return the page's path. runs: the tidy table of runs.
+
+    Raises: `UserError` if the folder cannot be written to.
+    """
+    footer = f"Written by bench {bench.__version__} on {datetime.now(UTC):%d %B %Y, %H:%M} UTC."
+    try:
+        _prepare(folder)
+        for figure in document.figures:
+            _write_figure(figure, folder / "figures")
+        for table in document.tables:
+            _write_text(folder / "tables" / f"{file_name(table.name)}.csv", render_csv(table))
+        public = runs.apply(lambda column: column if is_numeric_dtype(column) else column.map(_public))
+        write_atomically(folder / "runs.parquet", lambda path: public.to_parquet(path, index=False))
+        _write_text(folder / "report.md", render_markdown(document, footer))
+        _write_text(folder / PAGE, render_page(document, footer))
+    except OSError as error:
+        raise UserError(f"report: cannot write to {folder}: {error.strerror or error}") from None
+    return folder / PAGE
+
+
+def _prepare(folder: Path) -> None:
+    """The folders, without the figures and tables of an earlier report, which this one may lack."""
+    for name, endings in (("figures", (".svg", ".png")), ("tables", (".csv",))):
+        make_folder(folder / name)
+        for path in (folder / name).iterdir():
+            if path.suffix in endings:
+                path.unlink()
+
+
+def _write_figure(figure: Figure, folder: Path) -> None:
+    """Both files appear whole."""
+    with TemporaryDirectory(dir=folder, prefix=".") as made:
+        for path in save_svg_png(figure, Path(made)):
+            path.replace(folder / f"{file_name(figure.name)}{path.suffix}")
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _public(value: object) -> object:
+    return without_home(value) if isinstance(value, str) else value
