@@ -168,7 +168,7 @@ def test_seeds_between_two_looks_are_described_and_not_judged() -> None:
     answer = verdict(records, PROTOCOL)
     (entry,) = answer.headline
     assert (len(entry.seeds), entry.extra_seeds, entry.next_look) == (12, 3, 16)
-    assert any("3 pairs of runs lie beyond the look" in line for line in answer.warnings)
+    assert any("3 pairs of runs lie beyond the look that was judged" in line for line in answer.warnings)
     assert replace(entry, extra_seeds=0) == verdict(records[records.seed < 12], PROTOCOL).headline[0]
 
 

@@ -39,9 +39,9 @@ def _answer(entry: Evidence, where: str) -> str:
         return f"Not settled yet: {where}, {told}. {_measured(entry)}; {_reach(entry)}."
     if entry.verdict == EQUIVALENT:
         cheaper = entry.held.cheaper
-        cost = "neither trained measurably faster: take either"
+        cost = "neither trained measurably faster here: take either"
         if cheaper not in (EITHER, None):
-            cost = f"the {_shown(cheaper)} trained faster: take the {_shown(cheaper)}"
+            cost = f"the {_shown(cheaper)} trained faster here: take the {_shown(cheaper)}"
         within = f"{one} and {other} are equally good within {points(entry.margin)} {where}"
         return f"{within}, and {cost}. {_measured(entry)}, with {len(entry.seeds)} seeds."
     chosen = f"Choose the {_shown(entry.verdict)}: {where} it is {entry.held.reason}"

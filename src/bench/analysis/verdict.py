@@ -123,6 +123,7 @@ def _warnings(study: Study, protocol: ProtocolConfig, evidence: Sequence[Evidenc
     if extra:
         looks = ", ".join(map(str, protocol.looks))
         lines.append(
-            f"{extra} pairs of runs lie beyond the look that was judged (looks at {looks} seeds) and are not read"
+            f"{extra} pair{'s'[: extra != 1]} of runs lie{'s'[: extra == 1]} beyond the look that was judged (looks at "
+            f"{looks} seeds): not read yet"
         )
     return lines

@@ -37,7 +37,7 @@ def over_datasets(found: Verdict) -> Section:
     blocks += [_improvements(runs, compared), _wins(runs, compared, margins(found))]
     blocks += [_policies(runs, *pair, margins(found), number_of) for number_of, pair in enumerate(compared, 1)]
     if len(arms) > 2:
-        blocks += _ranking(rank(runs, arms, found.protocol.alpha))
+        blocks += _ranking(rank(runs, arms, found.protocol.alpha), found.study.arms)
     return Section("datasets", "Over all datasets", tuple(blocks))
 
 
@@ -139,7 +139,7 @@ def _totals_first(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("scene", key=lambda scene: scene != -1, kind="stable")
 
 
-def _ranking(ranking: Ranking) -> Iterator[Block]:
+def _ranking(ranking: Ranking, arms: Sequence[str]) -> Iterator[Block]:
     """Several arms in order, and which of them cannot be told apart."""
     if not ranking.tasks:
         yield Prose("No task has runs of every arm, so the arms cannot be ranked.")
@@ -149,7 +149,7 @@ def _ranking(ranking: Ranking) -> Iterator[Block]:
     )
     columns = (Column("Arm", ("arm",), numeric=False), Column("Mean rank", ("mean_rank",)))
     table = Table("ranking", f"Mean rank over {ranking.tasks} tasks, 1 is the best", columns, rows)
-    figure = figures_across.critical_difference(ranking)
+    figure = figures_across.critical_difference(ranking, arms)
     yield Plot(figure, replace(table, folded=True)) if figure else table
     cliques = "; ".join(", ".join(clique) for clique in ranking.cliques) or "none"
     yield Prose(

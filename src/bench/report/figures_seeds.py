@@ -88,10 +88,11 @@ def ladder(looks: pd.DataFrame, compared: tuple[str, str] | None = None) -> Figu
     ]  # fmt: skip
     last = shown.groupby("task", sort=False).tail(1)
     spoken = [f"{row.task}, {row.shown} points at {row.seeds} seeds" for row in last.head(6).itertuples()]
+    reached = sorted({int(seeds) for seeds in last["seeds"]})
+    so_far = str(reached[0]) if len(reached) == 1 else f"{reached[0]} to {reached[-1]}"
     return Figure(
         "ladder",
-        f"The evidence at each look: {plural(len(names), 'headline task')}, n = {int(last['seeds'].min())} to "
-        f"{int(last['seeds'].max())} seeds so far",
+        f"The evidence at each look: {plural(len(names), 'panel')}, n = {so_far} seeds so far",
         "Difference with its repeated interval, as it was judged when that many seeds were in. Dashed: the margin. "
         f"Each panel has its own scale.{left_out}",
         "Difference at each look; latest: " + "; ".join(spoken) + ".",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -34,7 +35,7 @@ def write_report(document: Document, runs: pd.DataFrame, folder: Path) -> Path:
             _write_figure(figure, folder / "figures")
         for table in document.tables:
             _write_text(folder / "tables" / f"{file_name(table.name)}.csv", render_csv(table))
-        public = runs.apply(lambda column: column if is_numeric_dtype(column) else column.map(_public))
+        public = runs.apply(_public)
         write_atomically(folder / "runs.parquet", lambda path: public.to_parquet(path, index=False))
         _write_text(folder / "report.md", render_markdown(document, footer))
         _write_text(folder / PAGE, render_page(document, footer))
@@ -63,5 +64,12 @@ def _write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _public(value: object) -> object:
-    return without_home(value) if isinstance(value, str) else value
+def _public(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column with home folders written as `~`."""
+    if is_numeric_dtype(column):
+        return column
+    texts = [value for value in column if isinstance(value, str)]
+    together = "\n".join(texts)
+    if without_home(together) == together:
+        return column
+    return column.map(lambda value: without_home(value) if isinstance(value, str) else value)

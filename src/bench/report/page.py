@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from bench.errors import UserError
+from bench.files import cache_root, write_atomically
 from bench.report import theme
 from bench.report.document import Cell, Document
 from bench.report.figures import FIT_PANELS, spec
@@ -54,8 +58,14 @@ def _policy(script: str) -> str:
 
 @cache
 def _libraries() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, which defines `window.vegaEmbed`."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    """Vega, Vega-Lite and vega-embed as one script, which defines `window.vegaEmbed`; kept, for it takes seconds."""
+    path = cache_root() / "page" / f"vega-embed-{version('vl-convert-python')}.js"
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8")
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    with suppress(OSError, UserError):  # a cache that cannot be written to only costs time
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return text
 
 
 def _read(name: str) -> str:

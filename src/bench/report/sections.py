@@ -16,6 +16,7 @@ from bench.report.figures import Figure
 from bench.report.figures_forest import forest, ratios
 from bench.report.figures_seeds import paired_seeds
 from bench.report.headline import pairs_of_arms
+from bench.report.looks import looks
 from bench.report.numbers import number, plural
 from bench.report.question import EVERYTHING, Question
 from bench.report.tables import beside, judged, matrix, mcnemar, missing, per_seed, sensitivity, tone_of
@@ -55,13 +56,18 @@ def _certainty(found: Verdict) -> str:
     seeds = sorted({len(entry.seeds) for entry in entries})
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     words = (
-        f"How sure: {len(decided)} of {plural(len(entries), 'headline comparison')} decided, on {n} pairs of runs "
-        "each. "
-        f"The chance that any of these verdicts is wrong is kept to at most {found.protocol.alpha:.0%}."
+        f"How sure: {len(decided)} of {plural(len(entries), 'headline comparison')} decided, on {n} pairs of runs each."
     )
+    wrong = f"at most {found.protocol.alpha:.0%}"
+    if decided:
+        words += f" The chance that any of these verdicts is wrong is kept to {wrong}."
+    else:
+        words += f" A verdict is given only where the chance of a wrong one stays at {wrong}."
     needed = [entry.seeds_needed for entry in entries if entry.verdict == "undecided" and entry.seeds_needed]
     if needed:
-        words += f" Were means and spreads to stay, {_range(needed)} pairs in total would decide the rest."
+        words += (
+            f" Were means and spreads to stay, the undecided tasks, each by itself, need {_range(needed)} pairs in all."
+        )
     return words
 
 
@@ -107,15 +113,16 @@ def _sections(found: Verdict, question: Question, records: pd.DataFrame, skipped
     parts = [
         _matrix(found),
         Section("forest", "Differences", (*_drawn(forest(found), see="judged"), *_drawn(ratios(found), see="judged"))),
+        looks(found),
         Section("seeds", "Seed by seed", tuple(_drawn(paired_seeds(found), per_seed(_headline_first(found))))),
-        Section("evidence", "Evidence", _evidence(evidence)),
+        Section("evidence", "Evidence", _evidence(_headline_first(found))),
         over_datasets(found),
         costs.pareto(found),
         costs.learning(found),
         costs.lengths(found),
         costs.training_size(found),
         costs.budget(),
-        _mcnemar(evidence),
+        _mcnemar(_headline_first(found)),
     ] if evidence else []  # fmt: skip
     closing = [
         gaps,

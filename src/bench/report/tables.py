@@ -233,5 +233,5 @@ def matrix(verdict: Verdict, pair: tuple[str, str], readings: Sequence[str], num
 def _place(entry: Evidence | None) -> Cell:
     if entry is None:
         return Cell("not run", (None, None))
-    estimate = entry.difference.estimate if entry.difference else None
-    return verdict_cell(entry, f"n = {len(entry.seeds)}, Δ {number(estimate, sign=True)}")
+    mean = fmean(entry.deltas) if entry.deltas else None
+    return verdict_cell(entry, f"n = {len(entry.seeds)}, Δ {number(mean, sign=True)}")

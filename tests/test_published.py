@@ -1,0 +1,80 @@
+"""What stands under results/reference/ and in the README is what the published records say."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bench.analysis.verdict import Verdict
+from tests.conftest import ROOT
+
+REFERENCE = ROOT / "results" / "reference"
+STUDY = "gru_first_small"
+
+
+@pytest.fixture(scope="module")
+def publish() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "docs" / "publish.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def rebuilt(publish: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Verdict, Path]:
+    folder = tmp_path_factory.mktemp("rebuilt") / STUDY
+    return publish.rebuild(STUDY, folder), folder
+
+
+def test_every_table_is_made_again_from_the_records(rebuilt: tuple[Verdict, Path]) -> None:
+    published = sorted(path.name for path in (REFERENCE / STUDY / "tables").glob("*.csv"))
+    assert published == sorted(path.name for path in (rebuilt[1] / "tables").glob("*.csv"))
+    assert len(published) > 10
+    for name in published:
+        before, after = (
+            list(csv.reader((folder / "tables" / name).open())) for folder in (REFERENCE / STUDY, rebuilt[1])
+        )
+        assert len(before) == len(after), name
+        for old, new in zip(before, after, strict=True):
+            assert [_rounded(cell) for cell in old] == [_rounded(cell) for cell in new], name
+
+
+def test_every_figure_is_made_again_from_the_records(rebuilt: tuple[Verdict, Path]) -> None:
+    published = sorted((REFERENCE / STUDY / "figures").glob("*.svg"))
+    assert len(published) > 5
+    for path in published:
+        again = (rebuilt[1] / "figures" / path.name).read_text(encoding="utf-8")
+        assert _drawn(again) == _drawn(path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_readme_shows_the_verdict_and_its_figure(rebuilt: tuple[Verdict, Path]) -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for sentence in re.split(r"(?<=\.) (?=[A-Z])", rebuilt[0].sentence):
+        assert sentence in readme
+    assert f"results/reference/{STUDY}/figures/forest.svg" in readme
+
+
+def test_the_published_records_name_no_person_and_no_place() -> None:
+    for path in [REFERENCE / f"{STUDY}.parquet", REFERENCE / f"{STUDY}.json", *(REFERENCE / STUDY).rglob("*.*")]:
+        content = path.read_bytes()
+        assert b"/root" not in content, path
+        assert b"/home/" not in content, path
+
+
+def _rounded(cell: str) -> str | float:
+    try:
+        return float(f"{float(cell):.9g}")
+    except ValueError:
+        return cell
+
+
+def _drawn(svg: str) -> str:
+    """A picture up to a hundredth of a pixel."""
+    return re.sub(r"-?\d+\.\d+(e-?\d+)?", lambda number: f"{float(number[0]):.2f}", svg)
