@@ -1,4 +1,4 @@
-"""Giving up early: the chance that a ladder will still decide. The rule is not binding: verdicts do not depend on it."""
+"""Giving up early: the chance that a ladder will still decide. Not binding: no verdict depends on it."""
 
 from __future__ import annotations
 

@@ -6,14 +6,16 @@ functions; only the numbers are drawn. Used by the tests and by `docs/protocol.m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray
 
-from bench.analysis.decision import EITHER, EQUIVALENT, UNDECIDED, Case, Decision, judge_together
+from bench.analysis.decision import EQUIVALENT, UNDECIDED, Case, Decision, judge_together
 from bench.analysis.futility import chance_of_deciding
 from bench.analysis.overall import overall_pairs
 from bench.analysis.pairing import Study
@@ -32,12 +34,15 @@ _SEED_SD = 0.01  # spread that both cells of a seed share: it cancels in the pai
 _TIME_SD = 0.05  # of the logarithm of each training time
 # Columns that tell simulated records apart.
 _FIELDS = (
-    "run_id", "execution_id", "seed", "test_accuracy", "train_seconds", "data_fingerprint", "test_texts", "test_correct",
+    "run_id", "execution_id", "seed", "test_accuracy", "train_seconds", "data_fingerprint", "test_texts",
+    "test_correct",
 )  # fmt: skip
 _KEYS = ("data.name", "model.cell", "model.match")
 
-Noise = Literal["normal", "heavy", "skewed"]  # heavy: Student's t, 3 degrees of freedom; skewed: exponential
-Floats = np.ndarray
+# heavy: Student's t, 3 degrees of freedom;  skewed: gamma, skewness 1;  very_skewed: exponential, skewness 2.
+Noise = Literal["normal", "heavy", "skewed", "very_skewed"]
+Floats = NDArray[np.float64]
+Columns = Mapping[str, NDArray[Any] | ExtensionArray]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Truth:
 def template(config: BenchConfig) -> RunRecord:
     """A finished record without a run. config: whatever composes; its dataset and cell are replaced."""
     return RunRecord(
-        run_id="", execution_id="", pair_key="", arm="", code_version="simulated", hardware_key="simulated",
+        run_id="", execution_id="1", pair_key="", arm="", code_version="simulated", hardware_key="simulated",
         status=Status.FINISHED, started_at=_STARTED, finished_at=_STARTED, seed=0, test_accuracy=_BASE_QUALITY,
         test_confusion=[[250, 250], [250, 250]], test_texts=1000, train_texts=5000, classes=2,
         data_fingerprint="simulated", hidden_size_resolved=128, parameters_recurrent=88_320, parameters_total=100_000,
@@ -89,34 +94,30 @@ def simulate(truths: Sequence[Truth], seeds: int, like: RunRecord, seed: int = 0
     """
     draw = generator(seed, "bootstrap")
     shape = (len(truths), seeds)
-    noise = np.array([_noise(truth.noise, seeds, draw) for truth in truths])
     effect, sd = (np.array([getattr(truth, name) for truth in truths])[:, None] for name in ("effect", "sd"))
     ratio = np.array([truth.time_ratio or 1.0 for truth in truths])[:, None]
     gru = _BASE_QUALITY + _SEED_SD * draw.standard_normal(shape)
+    noise = np.array([_noise(truth.noise, seeds, draw) for truth in truths])
     lstm = gru + (effect + sd * noise) / 100
     seconds = 10 * np.exp(_TIME_SD * draw.standard_normal((2, *shape)))
     match = np.array([like.config["model.match"] if truth.time_ratio else "time" for truth in truths], object)
     columns = {"model.match": pd.array(np.repeat(match, seeds), "string[pyarrow]")}
-    return pd.concat(
-        [
-            _runs(like, "gru", gru, {**columns, "train_seconds": (seconds[0] * ratio).ravel()}),
-            _runs(like, "lstm", lstm, {**columns, "train_seconds": seconds[1].ravel()}),
-        ],
-        ignore_index=True,
-    )
+    first_arm = _runs(like, "gru", gru, {**columns, "train_seconds": (seconds[0] * ratio).ravel()})
+    other_arm = _runs(like, "lstm", lstm, {**columns, "train_seconds": seconds[1].ravel()})
+    return pd.concat([first_arm, other_arm], ignore_index=True)
 
 
 def simulate_texts(
-    effect: float, studies: int, seeds: int, texts: int, like: RunRecord, seed: int = 0
+    effect: float, like: RunRecord, *, studies: int, seeds: int, texts: int, seed: int = 0
 ) -> tuple[pd.DataFrame, Floats]:
     """Studies whose test sets are drawn anew, with what every run says of every text.
 
-    effect: over all texts there could be, in points. Texts differ in how hard they are and in which cell they suit.
+    effect: over all texts there could be, in points, 2 at most. Texts differ in difficulty and in which cell they suit.
     Returns: the records, and the effect on each study's own test set, in points.
     """
     draw = generator(seed, "bootstrap")
-    hard = draw.uniform(0.2, 0.8, (studies, 1, texts))
-    suits = effect / 100 + draw.uniform(-0.15, 0.15, (studies, 1, texts))
+    hard = draw.uniform(0.25, 0.75, (studies, 1, texts))
+    suits = effect / 100 + draw.uniform(-0.2, 0.2, (studies, 1, texts))
     frames = []
     for cell, chance in zip(ARMS, (hard, hard + suits), strict=True):
         moved = chance + draw.uniform(-0.02, 0.02, (studies, seeds, 1))
@@ -138,31 +139,35 @@ def records_of(table: pd.DataFrame, like: RunRecord) -> Iterator[RunRecord]:
 
 def _noise(shape: Noise, size: int, draw: np.random.Generator) -> Floats:
     """Draws with mean 0 and standard deviation 1."""
-    if shape == "heavy":
-        return draw.standard_t(3, size) / np.sqrt(3)
-    return draw.standard_exponential(size) - 1 if shape == "skewed" else draw.standard_normal(size)
+    match shape:
+        case "normal":
+            return draw.standard_normal(size)
+        case "heavy":
+            return np.asarray(draw.standard_t(3, size) / np.sqrt(3))
+        case "skewed":
+            return np.asarray(draw.standard_gamma(4, size) / 2 - 2)
+        case "very_skewed":
+            return np.asarray(draw.standard_exponential(size) - 1)
 
 
-def _runs(like: RunRecord, cell: str, quality: Floats, columns: dict[str, object]) -> pd.DataFrame:
+def _runs(like: RunRecord, cell: str, quality: Floats, columns: Columns) -> pd.DataFrame:
     """One cell's runs. quality: (studies, seeds), as a fraction of 1."""
     base = frame_of([replace(like, config=like.config | {"model.cell": cell})])
     study, seed = (axis.ravel() for axis in np.indices(quality.shape))
     names = pd.array([f"study {number}" for number in study], "string[pyarrow]")
     ids = pd.array([f"{cell}-{a}-{b}" for a, b in zip(study, seed, strict=True)], "string[pyarrow]")
-    drawn = {
-        "run_id": ids, "execution_id": "1", "data.name": names, "data_fingerprint": names,
-        "seed": pd.array(seed, "Int64"), "test_accuracy": quality.ravel(),
+    drawn: Columns = {
+        "run_id": ids, "data.name": names, "data_fingerprint": names, "seed": pd.array(seed, "Int64"),
+        "test_accuracy": quality.ravel(), **columns,
     }  # fmt: skip
-    return base.loc[base.index.repeat(study.size)].assign(**drawn, **columns)
+    repeated = base.loc[base.index.repeat(study.size)]
+    return repeated.assign(**{name: pd.Series(values, repeated.index) for name, values in drawn.items()})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the ladder went for one study.
-
-    decision: the last one;  seeds: used when it stopped;  wrong: on the difference;  wrong_on_time: calls a cell faster
-    that is not.
-    """
+    """How the ladder went for one study. decision: the last one;  seeds: used when it stopped;  wrong: on the
+    difference;  wrong_on_time: calls a cell faster that is not."""
 
     truth: Truth
     decision: Decision
@@ -212,7 +217,8 @@ def climb_together(
             if upcoming is None or not going:
                 break
             seeds = [upcoming if task in going else n for task, n in enumerate(seeds)]
-        outcomes = [_outcome(*each, pairs.margin) for *each, pairs in zip(own, judged, seeds, family, strict=True)]
+        ends = zip(own, judged, seeds, family, strict=True)
+        outcomes = [_outcome(truth, decision, n, pairs.margin) for truth, decision, n, pairs in ends]
         (together,) = overall_pairs([first(pairs, n) for pairs, n in zip(family, seeds, strict=True)])
         families.append((outcomes, _case(together).decide()))
     return families
@@ -225,8 +231,8 @@ def by_study(study: Study, protocol: ProtocolConfig) -> list[Pairs]:
 
 def first(pairs: Pairs, seeds: int) -> Pairs:
     """The pairs as they would be had only so many seeds been run."""
-    sides = [{name: column[:seeds] for name, column in side.items()} for side in pairs.runs]
-    return replace(pairs, runs=(sides[0], sides[1]), look=pairs.ladder.look_of(len(sides[0]["seed"])))
+    baseline, alternative = ({name: column[:seeds] for name, column in side.items()} for side in pairs.runs)
+    return replace(pairs, runs=(baseline, alternative), look=pairs.ladder.look_of(len(baseline["seed"])))
 
 
 def case_at(pairs: Pairs, seeds: int) -> Case:

@@ -63,7 +63,7 @@ def _plot(figure: Figure | None, table: Table) -> Sequence[Block]:
 def learning(found: Verdict) -> Section:
     """Validation accuracy over wall-clock, and when a target was reached."""
     runs, study = headline_runs(found), found.study
-    curves = learning_curves(runs) if not runs.empty else pd.DataFrame()
+    curves = learning_curves(runs, points=40) if not runs.empty else pd.DataFrame()
     if curves.empty:
         return Section("learning", "Learning curves", (Prose("No run kept its curve."),))
     shown = (

@@ -155,7 +155,7 @@ def _ratio_row(entry: Evidence) -> Row:
         if interval:
             drawn |= {f"{cost}_kind": _COSTS[cost], f"{cost}_ratio": interval.estimate,
                       f"{cost}_low": interval.low, f"{cost}_high": interval.high}  # fmt: skip
-            said.append(f"{'time' if cost == 'time' else 'weights'} × {number(interval.estimate)}")
+            said.append(f"{'time' if cost == 'time' else 'weights'} {number(interval.estimate)}")
     return drawn | {"said": ", ".join(said)}
 
 

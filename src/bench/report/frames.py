@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -23,36 +23,37 @@ class Shown:
     digits: int | None = None
     p: bool = False
     words: Mapping[str, str] | None = None
-    scale: float = 1.0
+    scale: int = 1
 
     @property
     def column(self) -> Column:
         """As a document names it."""
         return Column(self.title, self.names, numeric=self.digits is not None or self.p)
 
-    def cell(self, row: Mapping[str, object]) -> Cell:
+    def cell(self, row: Mapping[Hashable, Hashable]) -> Cell:
         """The cell of one row."""
-        values = [row[name] for name in self.names]
         if self.digits is None and not self.p:
-            text = values[0]
-            written = (self.words or {}).get(str(text), text)
-            return Cell(text_cell(written).text, text_cell(text).values)
-        numbers = [self.scale * float(str(value)) if known(value) else None for value in values]
+            value = row[self.names[0]]
+            written = (self.words or {}).get(str(value), value)
+            return Cell(text_cell(written).text, text_cell(value).values)
+        numbers = [self._number(row[name]) for name in self.names]
         if len(numbers) == 3:
             estimate, low, high = numbers
             return interval_cell(estimate, low, high, self.digits or 0)
-        value = numbers[0]
-        if value is not None and self.digits == 0 and value.is_integer():
-            value = int(value)  # a count
-        return probability_cell(value) if self.p else number_cell(value, self.digits or 0)
+        return probability_cell(numbers[0]) if self.p else number_cell(numbers[0], self.digits or 0)
+
+    def _number(self, value: object) -> int | float | None:
+        """A number in the unit of the column; a count stays one."""
+        if not isinstance(value, int | float) or not known(value):
+            return None
+        scaled = self.scale * value
+        return int(scaled) if self.digits == 0 and float(scaled).is_integer() else scaled
 
 
 def of_frame(
     name: str, caption: str, frame: pd.DataFrame, shown: Sequence[Shown], *, most: int = 200, folded: bool = False
 ) -> Table:
     """A table of a data frame, a row a row."""
-    rows = tuple(
-        tuple(entry.cell({str(key): value for key, value in row.items()}) for entry in shown)
-        for row in frame.to_dict("records")
-    )
+    needed = list(dict.fromkeys(name for entry in shown for name in entry.names))
+    rows = tuple(tuple(entry.cell(row) for entry in shown) for row in frame[needed].to_dict("records"))
     return Table(name, caption, tuple(entry.column for entry in shown), rows, most, folded)

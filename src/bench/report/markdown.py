@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from bench.report.document import Block, Cell, Commands, Document, Listing, Plot, Prose, Section, Table
 from bench.report.names import file_name
 
-# What Markdown, or HTML inside of it, could take for more than a character.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&^=-])")
+# What Markdown, or HTML inside of it, could take for more than a character: anywhere, and where a text begins.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$&!]|(?<=:)(?=//)|(?<=\bwww)\.)")
+_AT_THE_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
 _SHOWN = 60  # rows of a table; all of them are in its CSV file
 
 
@@ -26,8 +27,9 @@ def render_markdown(document: Document, footer: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is, on one line; addresses do not become links."""
+    line = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _AT_THE_START.sub(lambda found: f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}", line)
 
 
 def _section(section: Section) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from functools import lru_cache
 
 import pandas as pd
 
@@ -49,7 +51,8 @@ def probability(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else number(value, 3)
 
 
-def text_cell(text: object, tone: str = "", note: str = "") -> Cell:
+@lru_cache(maxsize=4096)  # names repeat in row after row
+def text_cell(text: Hashable, tone: str = "", note: str = "") -> Cell:
     """A cell of text."""
     written = UNKNOWN if not known(text) else str(text)
     return Cell(written, (raw(text),), tone, note)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bench.analysis.decision import UNDECIDED
 from bench.analysis.evidence import Evidence
 from bench.analysis.verdict import Verdict
 from bench.report import background, costs
@@ -48,31 +49,27 @@ def _title(found: Verdict, question: Question) -> str:
 
 
 def _certainty(found: Verdict) -> str:
-    """How sure the answer is, in one or two sentences."""
+    """How sure the answer is, in a few short sentences."""
     entries = found.headline
     if not entries:
         return "Nothing was judged, so this is no statement about any arm."
-    decided = [entry for entry in entries if entry.verdict != "undecided"]
-    seeds = sorted({len(entry.seeds) for entry in entries})
-    n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    words = (
-        f"How sure: {len(decided)} of {plural(len(entries), 'headline comparison')} decided, on {n} pairs of runs each."
-    )
-    wrong = f"at most {found.protocol.alpha:.0%}"
-    if decided:
-        words += f" The chance that any of these verdicts is wrong is kept to {wrong}."
+    decided = sum(entry.verdict != UNDECIDED for entry in entries)
+    n = _range([len(entry.seeds) for entry in entries])
+    words = f"How sure: a verdict is given only where the chance of a wrong one is at most {found.protocol.alpha:.0%}. "
+    if len(found.overall) == 1 and found.verdict != UNDECIDED:
+        words += f"All tasks together are decided; each by itself, {decided} of {len(entries)}"
     else:
-        words += f" A verdict is given only where the chance of a wrong one stays at {wrong}."
-    needed = [entry.seeds_needed for entry in entries if entry.verdict == "undecided" and entry.seeds_needed]
+        words += f"{decided} of {plural(len(entries), 'headline comparison')} {'is' if decided == 1 else 'are'} decided"
+    words += f", on {n} pairs of runs each."
+    needed = [e.seeds_needed for e in entries if e.verdict == UNDECIDED and (e.seeds_needed or 0) > len(e.seeds)]
     if needed:
-        words += (
-            f" Were means and spreads to stay, the undecided tasks, each by itself, need {_range(needed)} pairs in all."
-        )
+        words += f" Were means and spreads to stay, {_range(needed)} pairs would decide the others."
     return words
 
 
-def _range(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
+def _range(values: Sequence[int | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
