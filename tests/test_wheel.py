@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+from bench.analysis.simulation import template
+from bench.compose import compose
+from bench.runs.store import Store
 from tests.conftest import ROOT
 
 
@@ -32,3 +36,14 @@ def test_a_wheel_composes_and_plans_without_the_checkout(tmp_path: Path) -> None
     assert "would run" in bench("dry_run=true")
     assert "smoke: 3 runs" in bench("-m", "+sweep=smoke", "dry_run=true")
     assert not (tmp_path / "results").exists()
+    write_study(tmp_path / "records")
+    assert "page: " in bench("report", "results=records")
+    assert "window.vegaEmbed" in (tmp_path / "records" / "reports" / "all" / "index.html").read_text(encoding="utf-8")
+
+
+def write_study(results: Path) -> None:
+    """Two runs that pair."""
+    like = template(compose([]))
+    for cell in ("gru", "lstm"):
+        record = replace(like, run_id=cell, execution_id="1", config=like.config | {"model.cell": cell})
+        Store(results).write(record)

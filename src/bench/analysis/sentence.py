@@ -9,6 +9,7 @@ from bench.analysis.decision import EITHER, EQUIVALENT, UNDECIDED, points
 from bench.analysis.evidence import Evidence
 from bench.analysis.pairing import Study
 
+_CELLS = ("rnn", "gru", "lstm")
 _MATCHED = {"width": "at equal width", "parameters": "at equal size", "time": "in equal time"}
 
 
@@ -41,10 +42,10 @@ def _answer(entry: Evidence, where: str) -> str:
         cheaper = entry.held.cheaper
         cost = "neither trained measurably faster here: take either"
         if cheaper not in (EITHER, None):
-            cost = f"the {_shown(cheaper)} trained faster here: take the {_shown(cheaper)}"
+            cost = f"{_the(cheaper)} trained faster here: take {_the(cheaper)}"
         within = f"{one} and {other} are equally good within {points(entry.margin)} {where}"
         return f"{within}, and {cost}. {_measured(entry)}, with {len(entry.seeds)} seeds."
-    chosen = f"Choose the {_shown(entry.verdict)}: {where} it is {entry.held.reason}"
+    chosen = f"Choose {_the(entry.verdict)}: {where} it is {entry.held.reason}"
     return f"{chosen}. {_measured(entry)}, with {len(entry.seeds)} seeds."
 
 
@@ -52,7 +53,8 @@ def _measured(entry: Evidence) -> str:
     """The estimate, as the beginning of a sentence."""
     estimate = entry.plain.estimate if entry.plain else 0.0
     ahead = entry.alternative if estimate > 0 else entry.baseline
-    return f"The {_shown(ahead)} is ahead by {abs(estimate):.1f} points {_MATCHED[entry.scene.matching]}"
+    name = _the(ahead)
+    return f"{name[0].upper()}{name[1:]} is ahead by {abs(estimate):.1f} points {_MATCHED[entry.scene.matching]}"
 
 
 def _reach(entry: Evidence) -> str:
@@ -82,6 +84,10 @@ def _counted(headline: Sequence[Evidence]) -> str:
     return f"Over {len(headline)} comparisons, corrected for their number: {'; '.join(lines)}."
 
 
+def _the(arm: str | None) -> str:
+    return f"the {_shown(arm)}" if arm in _CELLS else str(arm)
+
+
 def _shown(arm: str) -> str:
     """Cells are written as their papers write them."""
-    return arm.upper() if arm in ("gru", "lstm", "rnn") else arm
+    return arm.upper() if arm in _CELLS else arm

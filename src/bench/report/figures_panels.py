@@ -14,7 +14,7 @@ from bench.report.numbers import interval_cell
 from bench.report.tables import MATCHINGS
 from bench.report.theme import Arms
 
-MAX_PANELS = 24  # of one figure
+MAX_PANELS = 12  # of one figure
 LEAST = 260  # pixels that a panel needs with its axes
 AROUND = 76  # pixels that its axes take
 

@@ -17,7 +17,7 @@ from bench.report.figures import Row
 from bench.report.numbers import plural
 from bench.report.tables import MATCHINGS
 
-MAX_ROWS = 80
+MAX_ROWS = 40
 STEP = 46  # pixels a row
 INTERVAL = 9  # pixels below the middle of a row
 _NAME = -11

@@ -68,7 +68,7 @@ def _public(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column with home folders written as `~`."""
     if is_numeric_dtype(column):
         return column
-    texts = [value for value in column if isinstance(value, str)]
+    texts = [value for value in column.to_numpy(object) if isinstance(value, str)]
     together = "\n".join(texts)
     if without_home(together) == together:
         return column
