@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ TOPICS = {
     "music": ["album", "singer", "guitar", "chorus", "concert", "band", "lyric", "stage"],
 }
 FILLER = "the a of and in was on it that for with as at by said after from has".split()  # noqa: SIM905
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell: ours must hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
