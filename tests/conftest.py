@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -82,6 +84,16 @@ class Study:
             [sys.executable, "-m", "bench", *arguments],
             cwd=self.folder, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
+
+
+def script_of_docs(name: str) -> ModuleType:
+    """A script below docs/, which is no package, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)

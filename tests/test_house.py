@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, script_of_docs
 
 SOURCE = ROOT / "src" / "bench"
 FLOORS = [
@@ -81,11 +80,7 @@ def test_every_key_has_a_comment_above_it(path: Path) -> None:
 
 
 def test_the_page_on_records_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("record_table", ROOT / "docs" / "record_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script_of_docs("record_table")
     assert (ROOT / "docs" / "record.md").read_text(encoding="utf-8") == module.page(), (
         "run: python docs/record_table.py"
     )

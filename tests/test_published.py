@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from bench.analysis.verdict import Verdict
-from tests.conftest import ROOT
+from tests.conftest import ROOT, script_of_docs
 
 REFERENCE = ROOT / "results" / "reference"
 STUDY = "gru_first_small"
@@ -19,12 +18,7 @@ STUDY = "gru_first_small"
 
 @pytest.fixture(scope="module")
 def publish() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("publish", ROOT / "docs" / "publish.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_of_docs("publish")
 
 
 @pytest.fixture(scope="module")

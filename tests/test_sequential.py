@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.analysis.decision import Ladder, Sample
 from bench.analysis.sequential import (
     Looks,
     Spending,
     half_width,
     nominal_levels,
-    repeated_interval,
     repeated_p,
     spent,
     t_quantile,
@@ -94,6 +94,12 @@ def test_a_smaller_alpha_widens_every_look(spending: Spending) -> None:
     assert all(level < 0.05 for level in usual)
 
 
+def repeated(mean: float, sd: float, look: int, looks: Looks) -> tuple[float, float]:
+    """Ends of the interval at one look, counted from 0."""
+    interval = Ladder(looks, 0.05, "power3").interval(Sample(mean, sd, looks[look]), look + 1)
+    return interval.low, interval.high
+
+
 @given(
     mean=st.floats(-10, 10), sd=st.floats(0.01, 10), shift=st.floats(-10, 10), scale=st.floats(0.1, 10),
     look=st.integers(0, 3),
@@ -103,14 +109,14 @@ def test_repeated_intervals_move_and_stretch_with_the_data(
     mean: float, sd: float, shift: float, scale: float, look: int
 ) -> None:
     looks = (5, 10, 15, 20)
-    low, high = repeated_interval(mean, sd, look, looks, alpha=0.05, spending="power3")
-    moved = repeated_interval(mean * scale + shift, sd * scale, look, looks, alpha=0.05, spending="power3")
+    low, high = repeated(mean, sd, look, looks)
+    moved = repeated(mean * scale + shift, sd * scale, look, looks)
     assert moved == pytest.approx((low * scale + shift, high * scale + shift), abs=1e-9)
     assert low < mean < high
 
 
 def test_repeated_intervals_shrink_from_look_to_look() -> None:
-    ends = [repeated_interval(0.0, 1.0, look, (5, 10, 15, 20), alpha=0.05, spending="power3")[1] for look in range(4)]
+    ends = [repeated(0.0, 1.0, look, (5, 10, 15, 20))[1] for look in range(4)]
     assert ends == sorted(ends, reverse=True)
     assert ends[-1] > stats.t.isf(0.025, 19) / math.sqrt(20)
 

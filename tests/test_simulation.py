@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ from bench.analysis.statistics import power_beyond
 from bench.analysis.verdict import judge, verdict
 from bench.compose import compose
 from bench.runs.store import Store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, script_of_docs
 
 CONFIG = compose([])
 PROTOCOL = CONFIG.protocol
@@ -345,12 +344,7 @@ def test_what_is_drawn_has_the_effect_and_spread_that_were_asked_for(noise: Nois
 
 @cache
 def generator_of_the_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulate", ROOT / "docs" / "simulate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_of_docs("simulate")
 
 
 def table_of_the_page(name: str) -> list[list[str]]:

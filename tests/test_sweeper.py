@@ -23,8 +23,8 @@ from bench.errors import UserError
 from bench.runs.assemble import make_record
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
-from bench.sweeps.grid import expand
-from bench.sweeps.plan import Plan, make_plan
+from bench.sweeps.grid import expand, name_of
+from bench.sweeps.plan import Plan, Planner
 from bench.sweeps.stages import settle_time_limits
 from tests.conftest import Study
 
@@ -34,7 +34,8 @@ ENDLESS = ("training.epochs=100000", "training.patience=null")
 def plan_of(study: Study, *arguments: str, name: str | None = None) -> Plan:
     overrides = study.overrides(*arguments)
     with session(overrides) as hydra:
-        return make_plan(overrides, {}, name, Store(study.results), hydra.config_loader)
+        choices = expand(overrides, {}, hydra.config_loader)
+        return Planner(name or name_of(choices), overrides, Store(study.results)).plan(choices)
 
 
 def choices_of(arguments: list[str], params: dict[str, object]) -> list[tuple[str, ...]]:

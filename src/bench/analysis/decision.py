@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from bench.analysis.sequential import Looks, Spending, half_width, nominal_levels, repeated_p
+from bench.analysis.statistics import one_sided_p
 
 EQUIVALENT, UNDECIDED, EITHER = "equivalent", "undecided", "either"
 
@@ -76,9 +76,7 @@ class Sample:
 
         Twice the one-sided p-value of the hypothesis that the true mean is at most the bound.
         """
-        if self.sd == 0:
-            return 0.0 if self.mean > bound else 2.0
-        return 2 * float(special.stdtr(self.n - 1, (bound - self.mean) * math.sqrt(self.n) / self.sd))
+        return 2 * one_sided_p(self.mean, self.sd, self.n, bound)
 
     def p_below(self, bound: float) -> float:
         """The same for the upper end."""

@@ -90,14 +90,6 @@ def half_width(sd: float, n: int, level: float) -> float:
     return t_quantile(n - 1, level) * sd / math.sqrt(n)
 
 
-def repeated_interval(
-    mean: float, sd: float, look: int, looks: Looks, *, alpha: float, spending: Spending
-) -> tuple[float, float]:
-    """The repeated two-sided interval of a mean at one look (counted from 0), of looks[look] observations."""
-    half = half_width(sd, looks[look], nominal_levels(looks, alpha, spending)[look])
-    return mean - half, mean + half
-
-
 def repeated_p(nominal_p: float, look: int, looks: Looks, spending: Spending) -> float:
     """The smallest alpha at which the repeated interval of this look excludes a value.
 

@@ -101,10 +101,11 @@ def make_ladder(
     *,
     exclude: Sequence[str] = (),
 ) -> tuple[Planner, Ladder]:
-    """The ladder of a question, and the planner for its looks. Arguments as in `make_plan`.
+    """The ladder of a question, and the planner for its looks.
 
+    arguments: overrides as typed;  params: the grid of a sweep file, which `arguments` override;
+    name: of the question, None for one that was typed;  loader: Hydra's, for `model=glob(*)`;
     exclude: combinations to leave out, as in `expand`.
-
     Raises: `UserError` if seeds are chosen by hand.
     """
     for argument in arguments:

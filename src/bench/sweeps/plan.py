@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.compose import compose
 from bench.config import BenchConfig, ProtocolConfig, protocol_hash
@@ -22,10 +21,7 @@ from bench.runs.identity import Opened, resolve
 from bench.runs.questions import store_protocol, sweep_folder, time_limit
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
-from bench.sweeps.grid import Choice, expand, name_of
-
-if TYPE_CHECKING:
-    from hydra.core.config_loader import ConfigLoader
+from bench.sweeps.grid import Choice
 
 PLAN_SCHEMA_VERSION = 2
 AFTER_EQUAL_WIDTH = "after equal width"
@@ -215,19 +211,6 @@ class Planner:
                 raise UserError(f"{error} (run {choice.label})" if choice.swept else str(error)) from None
             self._cells[seedless] = config, f"{resolved.pair_key}-{resolved.code_version}"
         return self._cells[seedless]
-
-
-def make_plan(
-    arguments: Sequence[str], params: Mapping[str, object], name: str | None, store: Store, loader: ConfigLoader
-) -> Plan:
-    """The plan of one grid.
-
-    arguments: overrides as typed;  params: the grid of a sweep file, which `arguments` override;
-    name: of the question, None for one that was typed;  loader: Hydra's, for `model=glob(*)`.
-    Raises: `UserError` if any run does not compose or validate: nothing has run then.
-    """
-    choices = expand(arguments, params, loader)
-    return Planner(name or name_of(choices), arguments, store).plan(choices)
 
 
 def _at_width(overrides: tuple[str, ...]) -> tuple[str, ...]:
