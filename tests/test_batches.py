@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.config import DataConfig
 from bench.data.batches import BatchDataset, BucketSampler, Share, SortedSampler, Texts, share_of
-from bench.data.module import stratified_share
+from bench.data.module import PreparedData, nested_share, prepare, stratified_share
+from bench.data.sources import Corpus, Split
 from bench.data.text import PADDING, Ragged
 from bench.errors import UserError
 
@@ -32,19 +37,39 @@ def test_long_texts_are_cut_at_max_length() -> None:
     assert batch.tokens.tolist() == [[2, 3, 4, 5], [11, 12, 0, 0]]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 40), st.integers(1, 5), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(1, 40), st.integers(1, 4), st.integers(0, 3))
 def test_processes_share_an_epoch_without_repeating_or_losing_a_text(
     lengths: list[int], batch_size: int, world_size: int, epoch: int
 ) -> None:
-    seen: list[int] = []
-    for rank in range(world_size):
-        sampler = BucketSampler(np.array(lengths), batch_size, seed=3, rank=rank, world_size=world_size)
+    samplers = [BucketSampler(np.array(lengths), batch_size, 3, rank, world_size) for rank in range(world_size)]
+    for sampler in samplers:
         sampler.set_epoch(epoch)
-        shares = list(sampler)
-        assert len(shares) == len(sampler)
-        seen += [row for share in shares for row in share.rows[share.weights > 0].tolist()]
-    assert sorted(seen) == list(range(len(lengths)))
+    whole = BucketSampler(np.array(lengths), batch_size, 3)
+    whole.set_epoch(epoch)
+    assert whole_batches(samplers) == [sorted(batch.tolist()) for batch in whole.batches()]
+    assert sorted(row for batch in whole.batches() for row in batch.tolist()) == list(range(len(lengths)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=80), st.integers(1, 20), st.integers(1, 4))
+def test_processes_share_an_evaluation_without_repeating_or_losing_a_text(
+    lengths: list[int], batch_size: int, world_size: int
+) -> None:
+    samplers = [SortedSampler(np.array(lengths), batch_size, rank, world_size) for rank in range(world_size)]
+    alone = SortedSampler(np.array(lengths), batch_size)
+    assert whole_batches(samplers) == [sorted(share.rows.tolist()) for share in alone]
+    assert sorted(row for batch in whole_batches(samplers) for row in batch) == list(range(len(lengths)))
+
+
+def whole_batches(samplers: Sequence[BucketSampler | SortedSampler]) -> list[list[int]]:
+    """What the processes see together, step by step; all of them take the same number of steps, none without a row."""
+    steps = list(zip(*samplers, strict=True))
+    assert {len(sampler) for sampler in samplers} == {len(steps)}
+    for shares in steps:
+        assert all(len(share.rows) == len(share.weights) > 0 for share in shares)
+        assert np.concatenate([share.weights for share in shares]).sum() == pytest.approx(len(samplers))
+    return [sorted(row for share in shares for row in share.rows[share.weights > 0].tolist()) for shares in steps]
 
 
 @settings(max_examples=50, deadline=None)
@@ -98,6 +123,78 @@ def test_the_validation_tenth_is_stratified_and_the_seeds() -> None:
 def test_a_class_with_a_single_text_cannot_be_split() -> None:
     with pytest.raises(UserError, match="class 1 has a single training text"):
         stratified_share(np.array([0, 0, 1]), 0.1, seed=0)
+
+
+labelled = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.array)
+shares = st.floats(0.001, 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(labelled, shares, shares, st.integers(0, 5))
+def test_what_a_small_share_of_the_training_texts_holds_a_larger_one_holds_too(
+    labels: np.ndarray, one: float, other: float, seed: int
+) -> None:
+    small, large = (nested_share(labels, fraction, seed) for fraction in sorted((one, other)))
+    assert not (small & ~large).any()
+    for label in np.unique(labels):
+        size = int((labels == label).sum())
+        assert small[labels == label].sum() == max(1, round(min(one, other) * size))
+    assert nested_share(labels, 1.0, seed).all()
+
+
+def test_which_texts_are_used_is_the_seeds_and_no_other_draws() -> None:
+    labels = np.arange(200) % 3
+    chosen = nested_share(labels, 0.5, seed=4)
+    np.testing.assert_array_equal(chosen, nested_share(labels, 0.5, seed=4))
+    assert (chosen != nested_share(labels, 0.5, seed=5)).any()
+    assert (chosen != stratified_share(labels, 0.5, seed=4)).any()
+
+
+def corpus_of(texts: int, test: str = "goal of the day") -> Corpus:
+    """Four classes, a word of its own in each text; no dev split, so that one is set aside."""
+    lines = [f"word{row} topic{row % 4} and more" for row in range(texts)]
+    splits = {
+        "train": Split(lines, np.arange(texts) % 4, [str(row) for row in range(texts)]),
+        "test": Split([test] * 8, np.arange(8) % 4, [str(row) for row in range(8)]),
+    }
+    names = tuple("abcd")
+    return Corpus("made", splits, names, hashlib.sha256(repr(splits).encode()).hexdigest()[:16], "made", None)
+
+
+def prepared_data(corpus: Corpus, **keys: object) -> PreparedData:
+    return prepare(corpus, DataConfig(name="made", max_length=9, **keys), seed=3)  # type: ignore[arg-type]
+
+
+def test_a_share_of_the_training_texts_leaves_validation_and_test_whole_and_chooses_the_vocabulary() -> None:
+    whole, part = prepared_data(corpus_of(200)), prepared_data(corpus_of(200), train_fraction=0.2)
+    assert (len(whole.train), len(part.train)) == (180, 36)
+    assert np.bincount(part.train.labels).tolist() == [9, 9, 9, 9]
+    assert part.validation.names == whole.validation.names
+    assert part.test is not None
+    assert part.test.names == whole.test.names  # type: ignore[union-attr]
+    assert set(part.train.names) < set(whole.train.names)
+    assert {word for word in part.vocabulary.words if word.startswith("word")} == {
+        f"word{name}" for name in part.train.names
+    }
+
+
+def test_the_whole_share_changes_nothing() -> None:
+    one, other = prepared_data(corpus_of(90)), prepared_data(corpus_of(90), train_fraction=1.0)
+    assert one.train.names == other.train.names
+    np.testing.assert_array_equal(one.train.ids.ids, other.train.ids.ids)
+    assert one.vocabulary.words == other.vocabulary.words
+
+
+def test_a_test_split_that_is_not_to_be_read_leaves_no_trace_in_what_a_run_sees() -> None:
+    seen = [prepared_data(corpus_of(60, test), use_test=False) for test in ("goal of the day", "word1 word2 topic0")]
+    for prepared in seen:
+        assert prepared.test is None
+        assert not {"goal", "day"} & set(prepared.vocabulary.words)
+    for part in ("train", "validation"):
+        one, other = (getattr(prepared, part) for prepared in seen)
+        np.testing.assert_array_equal(one.ids.ids, other.ids.ids)
+    assert seen[0].vocabulary.words == seen[1].vocabulary.words
+    assert prepared_data(corpus_of(60)).test is not None
 
 
 def test_batches_are_tensors_that_an_embedding_takes() -> None:

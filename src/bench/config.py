@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,6 +71,8 @@ class DataConfig:
     max_length: Annotated[int, Field(ge=1, le=100_000)] = 256
     vocabulary_size: Annotated[int, Field(ge=3)] = 30_000
     minimum_count: Count = 1
+    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    use_test: bool = True
     epochs: Count = 8
     learning_rate: Positive = 0.004
     target_accuracy: Fraction | None = None
@@ -145,6 +147,28 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class TuningConfig:
+    """The search for a recipe before arms are compared: the same space and budget for each of them.
+
+    space: lines such as `training.learning_rate=0.001..0.01 log`, `model.dropout=0..0.5`, `training.batch_size=16|32`;
+    trial: its number, set by the sweeper in trials.
+    """
+
+    trials: Annotated[int, Field(ge=0, le=100_000)] = 0
+    sampler: Literal["random", "tpe"] = "random"
+    pruner: Literal["none", "median", "halving"] = "none"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1000
+    space: list[str] = field(default_factory=list)
+    storage: str | None = None
+    trial: int | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The configuration keys that are searched."""
+        return [line.partition("=")[0].strip() for line in self.space]
+
+
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class ProtocolConfig:
     """How a verdict is reached; fixed before the runs. Margins are in percentage points of quality."""
 
@@ -178,6 +202,7 @@ class BenchConfig:
     hardware: HardwareConfig
     logger: LoggerConfig
     protocol: ProtocolConfig
+    tuning: TuningConfig = TuningConfig()
     sweep: SweepConfig = SweepConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     results: str = "results"
@@ -185,6 +210,7 @@ class BenchConfig:
     keep: Keep = "auto"
     dry_run: bool = False
     until: Literal["verdict"] | None = None
+    retry: Literal["failed", "diverged", "all"] | None = None
 
     @property
     def keep_weights(self) -> Literal["none", "best", "all"]:
@@ -232,8 +258,8 @@ def known_keys() -> list[str]:
 def _schema_keys(schema: type, prefix: str) -> Iterator[str]:
     nested = {
         "model": ModelConfig, "data": DataConfig, "embedding": EmbeddingConfig, "training": TrainingConfig,
-        "hardware": HardwareConfig, "logger": LoggerConfig, "protocol": ProtocolConfig, "sweep": SweepConfig,
-        "wandb": WandbConfig,
+        "hardware": HardwareConfig, "logger": LoggerConfig, "protocol": ProtocolConfig, "tuning": TuningConfig,
+        "sweep": SweepConfig, "wandb": WandbConfig,
     }  # fmt: skip
     for item in fields(schema):
         if item.name in nested and not (item.name == "wandb" and prefix != "logger."):
@@ -273,6 +299,10 @@ def _check_combinations(config: BenchConfig) -> None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:
         raise UserError(f"until={config.until} adds runs: add -m, and hydra/sweeper=bench where another one is chosen")
+    if config.retry is not None and not config.sweep.member:
+        raise UserError(f"retry={config.retry} chooses among the runs of a sweep: add -m; force=true repeats one run")
+    if config.tuning.trials and not config.sweep.member:
+        raise UserError(f"tuning.trials={config.tuning.trials} is many runs: add -m")
     if config.hardware.devices > 1 and config.hardware.strategy != "ddp":
         raise UserError(f"hardware.devices={config.hardware.devices}: several devices need hardware=ddp")
     if config.protocol.looks != sorted(set(config.protocol.looks)) or config.protocol.looks[0] < 2:

@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake that the person at the keyboard can mend; the door prints it as one line and exits with code 2."""
 
 
+class BusyError(UserError):
+    """The run is being carried out by another process: nothing is wrong, and nothing to be done but wait."""
+
+
 class DivergedError(Exception):
     """The training loss is no longer finite: a result about the recipe, not a mistake in the program."""
 

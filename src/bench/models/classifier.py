@@ -114,9 +114,14 @@ class Classifier(LightningModule):
         losses = F.cross_entropy(self.network(batch.tokens, batch.lengths).float(), batch.labels, reduction="none")
         loss = (losses * batch.weights).sum()
         looked_at = self.device.type == "cpu" or batch_index % self.training_config.log_every_steps == 0
-        if looked_at and not torch.isfinite(loss):  # on a GPU, looking makes the host wait
+        if looked_at and not self._is_finite(loss):  # on a GPU, looking makes the host wait
             raise DivergedError(f"the training loss became {loss.item()} at step {self.global_step + 1}")
         return loss
+
+    def _is_finite(self, loss: Tensor) -> bool:
+        """Whether the loss is a number, for all processes: they diverge together, or one would wait for the other."""
+        finite = bool(torch.isfinite(loss))
+        return self.trainer.strategy.reduce_boolean_decision(finite) if self.trainer.world_size > 1 else finite
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
