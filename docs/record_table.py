@@ -21,6 +21,7 @@ Every execution of a run, however it ended, leaves `RESULTS/runs/<run_id>/<execu
 | `predictions.parquet` | a row per text of the test split (validation where there is none): id, label, predicted, probabilities, length in tokens |
 | `weights.safetensors` | weights of the best validation epoch, where `keep` allows |
 | `weights_last.safetensors` | weights after the last epoch, with `keep=all` |
+| `last.ckpt` | the last finished epoch, while the execution runs and where it did not come to its end: the next one goes on from it |
 
 `bench.records("results")` reads all records as one pandas table. Every file appears whole or not at all. A field is null
 where it could not be known. This page is made from `src/bench/runs/record.py` by `python docs/record_table.py`.

@@ -9,6 +9,8 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -96,9 +98,19 @@ def script_of_docs(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def _own_devices() -> Iterator[str]:
+    """A short folder for temporary files, device locks among them: sessions do not wait for each other's devices."""
+    with tempfile.TemporaryDirectory(prefix="b-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
 @pytest.fixture(autouse=True)
-def _no_traces_outside(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_traces_outside(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _own_devices: str
+) -> None:
     """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in."""
+    monkeypatch.setenv("TMPDIR", _own_devices)
     shared = tmp_path_factory.getbasetemp().parent / "cache"
     monkeypatch.setenv("BENCH_CACHE", str(shared))
     monkeypatch.setenv("WANDB_MODE", "offline")

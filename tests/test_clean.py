@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from bench.errors import UserError
+from bench.runs.folders import RECORD
 from bench.runs.record import Status
-from bench.runs.store import CURVE, PREDICTIONS, RECORD, WEIGHTS, WEIGHTS_LAST, Store
+from bench.runs.store import CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST, Store
 from bench.verbs.clean import clean
 from tests.test_record import a_record
 

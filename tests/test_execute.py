@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +23,9 @@ from safetensors.numpy import load_file
 import bench
 from bench.compose import compose
 from bench.errors import UserError
+from bench.runs.claim import claim
 from bench.runs.execute import execute
+from bench.runs.failure import describe_failure
 from bench.runs.identity import resolve
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
@@ -38,7 +44,7 @@ def predictions(study: Study, record: RunRecord) -> dict[str, list[object]]:
 ABSENT = {
     "sweep_name", "error_type", "error_message", "data_revision", "embedding_fingerprint", "embedding_coverage_types",
     "embedding_coverage_tokens", "gpu_model", "gpu_driver", "dirty_hash", "commit", "seconds_to_target",
-    "epochs_to_target",
+    "epochs_to_target", "resumed_from", "resumed_epochs",
 }  # fmt: skip
 
 
@@ -154,12 +160,59 @@ def test_an_interrupted_run_leaves_a_record(study: Study) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    record = execute(resolved, store)
+    with claim(store, resolved.run_id) as claimed:
+        record = execute(resolved, store, claimed)
     assert record.status is Status.INTERRUPTED
     assert record.error_message == "stopped by SIGINT"
     assert record.steps
     assert store.finished(resolved.run_id) is None
     assert store.read(record.run_id, record.execution_id) == record
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not enforce limits on memory")
+def test_a_run_that_is_too_large_fails_with_advice_and_a_record(study: Study) -> None:
+    limit = 3 * 2**30  # bytes; one weight of this network takes 10.8 GB
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *study.overrides("model.hidden_size=30000")],
+        cwd=study.folder, capture_output=True, text=True, timeout=240, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    (path,) = study.results.rglob("record.json")
+    record = RunRecord.from_json(path.read_text())
+    assert (record.status, record.error_type) == (Status.FAILED, "OutOfMemory")
+    assert str(record.error_message).startswith("memory ran out: ")
+    assert str(record.error_message).endswith("try a smaller training.batch_size or data.max_length")
+
+
+def _raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory: you tried to allocate"
+        ),
+        RuntimeError("std::bad_alloc"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        _raised(ValueError("no batch"), MemoryError()),
+    ],
+)
+def test_memory_that_runs_out_is_told_from_other_errors(error: BaseException) -> None:
+    recipe = compose([]).training
+    found = describe_failure(_raised(error, error.__cause__), recipe)
+    assert (found["status"], found["error_type"]) == (Status.FAILED, "OutOfMemory")
+    other = describe_failure(_raised(RuntimeError("shapes do not match")), recipe)
+    assert other["error_type"] == "RuntimeError"
 
 
 def test_training_time_can_be_limited(study: Study) -> None:
@@ -256,8 +309,5 @@ def test_a_run_leaves_the_callers_torch_as_it_was(study: Study) -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    import subprocess
-    import sys
-
     code = "import bench, sys; print([m for m in ('torch', 'wandb', 'hydra', 'pandas', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -12,8 +12,9 @@ import pytest
 
 import bench
 from bench.analysis.merging import without_conflicts
+from bench.runs.folders import RECORD
 from bench.runs.record import SCHEMA_VERSION, RunRecord
-from bench.runs.store import CURVE, RECORD, Store
+from bench.runs.store import CURVE, Store
 from tests.conftest import Study
 from tests.test_record import a_record
 

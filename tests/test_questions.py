@@ -13,11 +13,14 @@ from bench.config import protocol_hash
 from bench.errors import UserError
 from bench.runs.questions import (
     TimeLimit,
+    question_names,
     store_protocol,
     store_time_limit,
     stored_protocols,
+    stored_trials,
     sweep_arguments,
     sweep_members,
+    sweep_names,
     time_limit,
 )
 from bench.runs.store import Store
@@ -104,3 +107,19 @@ def test_a_time_limit_is_settled_once_unless_its_file_is_damaged(study: Study) -
     (study.results / "sweeps" / "asked" / "equal-time" / "key.json").write_text("{")
     store_time_limit(store, "asked", "key", replace(limit, seconds=9.0))
     assert time_limit(store, "asked", "key") == replace(limit, seconds=9.0)
+
+
+def test_trials_are_kept_apart_from_what_a_verdict_is_reached_on(study: Study) -> None:
+    store = Store(study.results)
+    plan_of(study, "seed=1000", name="tuned").write(store, trials=True)
+    time.sleep(0.01)
+    plan_of(study, "seed=1000", "training.learning_rate=0.1", name="tuned").write(store, trials=True)
+    assert [len(plan.members) for plan in stored_trials(store, "tuned")] == [1, 1]
+    assert (question_names(store), sweep_names(store)) == (["tuned"], [])
+    with pytest.raises(UserError, match="run it first"):
+        sweep_members(store, "tuned")
+    plan_of(study, "seed=0", name="tuned").write(store)
+    plan_of(study, "seed=0", name="other").write(store)
+    assert question_names(store) == sweep_names(store) == ["other", "tuned"]
+    assert stored_trials(store, "other") == []
+    assert [member.seed for member in sweep_members(store, "tuned")] == [0]

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from bench.config import known_keys
 from bench.errors import UserError
+from bench.runs.folders import RECORD
 from bench.runs.index import columns
 from bench.runs.record import Status
-from bench.runs.store import CURVE, PREDICTIONS, RECORD, WEIGHTS, WEIGHTS_LAST, Store, new_execution_id
+from bench.runs.store import CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST, Store, new_execution_id
 from tests.test_record import a_record
 
 FOREVER = "lambda path: __import__('time').sleep(60)"
@@ -87,6 +88,15 @@ def test_executions_sort_by_start_and_the_first_finished_one_counts(tmp_path):
     assert list(store.table()["epochs_run"]) == [10, 11, 12]
     assert store.executions("unknown") == []
     assert store.finished("unknown") is None
+
+
+@pytest.mark.parametrize("status", Status)
+def test_no_execution_goes_on_from_a_run_that_finished_or_diverged(tmp_path, status):
+    store = Store(tmp_path)
+    assert not store.ended("abc")
+    store.write(a_record(run_id="abc", execution_id="1", status=Status.FAILED))
+    store.write(a_record(run_id="abc", execution_id="2", status=status))
+    assert store.ended("abc") == (status in ("finished", "diverged"))
 
 
 @given(st.lists(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)), min_size=2), st.integers(-12, 14))

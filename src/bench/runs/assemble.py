@@ -12,7 +12,7 @@ from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import sizes_of
 from bench.runs.digest import digest
-from bench.runs.environment import describe_code, describe_machine, describe_torch, hardware_key
+from bench.runs.environment import describe_code, describe_machine, describe_torch
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import new_execution_id
 
@@ -47,20 +47,26 @@ class Named(Protocol):
 def public_config(config: BenchConfig) -> dict[str, Scalar]:
     """The dotted keys of a configuration, home folders written as `~`, as records and trackers hold them.
 
-    The seed is left out: it is a field of its own. So is the protocol: it belongs to a question, not to a run.
+    The seed is left out: it is a field of its own. So is the protocol: it belongs to a question, not to a run. The
+    address of a tuning study may hold a password.
     """
     return {
         key: without_home(value) if isinstance(value, str) else value
         for key, value in flatten(config)
-        if key != "seed" and not key.startswith("protocol.")
+        if key not in ("seed", "tuning.storage") and not key.startswith("protocol.")
     }
 
 
-def make_record(run: Named, started_at: datetime, measured: dict[str, object]) -> RunRecord:
-    """The record of an execution that ends now. measured: further fields, `status` and `hardware_key` among them."""
+def make_record(
+    run: Named, started_at: datetime, measured: dict[str, object], execution_id: str | None = None
+) -> RunRecord:
+    """The record of an execution that ends now.
+
+    measured: further fields, `status` and `hardware_key` among them;  execution_id: None for a new one.
+    """
     return RunRecord(
         run_id=run.run_id,
-        execution_id=new_execution_id(started_at),
+        execution_id=execution_id or new_execution_id(started_at),
         pair_key=run.pair_key,
         arm=run.arm,
         code_version=run.code_version,
@@ -73,20 +79,26 @@ def make_record(run: Named, started_at: datetime, measured: dict[str, object]) -
     )
 
 
-def record_without_fit(run: Named, started_at: datetime, outcome: Mapping[str, object]) -> RunRecord:
-    """The record of an execution that ended before there was a model. outcome: status, error type and message."""
+def record_without_fit(
+    run: Named, started_at: datetime, outcome: Mapping[str, object], execution_id: str | None = None
+) -> RunRecord:
+    """The record of an execution that ended before there was a model.
+
+    outcome: status, error type and message;  execution_id: None for a new one.
+    """
     known = {"hardware_key": "unknown", **asdict(describe_code()), **asdict(describe_machine())}
-    return make_record(run, started_at, {**known, **outcome})
+    return make_record(run, started_at, {**known, **outcome}, execution_id)
 
 
-def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object]) -> RunRecord:
+def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], execution_id: str) -> RunRecord:
     """The record of a fit, finished or not. outcome: `status`, and what is known of the execution as a whole."""
     fields = (
         _data_fields(fit) | _size_fields(fit) | _quality_fields(fit) | _speed_fields(fit) | _environment_fields(fit)
     )
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason
-    return make_record(fit.resolved, started_at, fields | outcome)
+    fields |= {"resumed_from": fit.checkpoints.resumed_from, "resumed_epochs": fit.checkpoints.resumed_epochs}
+    return make_record(fit.resolved, started_at, fields | outcome, execution_id)
 
 
 def _finite(value: object) -> object:
@@ -168,13 +180,15 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
         (row for row in fit.curve.rows if target is not None and row.accuracy is not None and row.accuracy >= target),
         None,
     )
+    fields["epochs_to_target"] = None if reached is None else reached.epoch
+    if fit.checkpoints.on_other_hardware:  # one clock read on two machines says nothing of either
+        return fields | {"steps": timing.steps, "padding_fraction": timing.padding_fraction}
     measured = {name: value for name, value in vars(timing).items() if name != "cumulative"}
     measured["validation_curve"] = [
         [timing.seconds_after(row.step), row.accuracy] for row in fit.curve.rows if row.accuracy is not None
     ]
     return fields | measured | {
         "seconds_to_target": None if reached is None else timing.seconds_after(reached.step),
-        "epochs_to_target": None if reached is None else reached.epoch,
     }  # fmt: skip
 
 
@@ -187,7 +201,7 @@ def _environment_fields(fit: Fit) -> dict[str, object]:
         **asdict(machine),
         **asdict(seen),
         "devices": hardware.devices,
-        "hardware_key": hardware_key(machine, seen, hardware.devices, hardware.precision, fit.threads),
+        "hardware_key": fit.hardware_key,
         "kernel": fit.resolved.kernel,
         "kernel_operators": fit.probe.operators,
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -39,6 +40,17 @@ class Selection(Callback):
             self.weights = copied_weights(module.network)
         elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
             self.stopped = trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The choice so far, as a checkpoint holds it; it is never made after the epoch that stops."""
+        best = None if self.best is None else asdict(self.best)
+        return {"best": best, "best_epoch": self.best_epoch, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        best = state_dict["best"]
+        self.best = None if best is None else SplitQuality(**best)
+        self.best_epoch, self.weights = state_dict["best_epoch"], state_dict["weights"]
 
 
 def copied_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -85,13 +97,22 @@ class CurveRow:
 
 @dataclass
 class LearningCurve(Callback):
-    """Collects the learning curve, and hands each row to the trackers and to whoever shows progress."""
+    """Collects the learning curve, and hands each row to the trackers and to whoever shows progress.
+
+    watchers: are called with each new row;  rows: those of an execution that this one went on from come first.
+    """
 
     recipe: TrainingConfig
     clock: TrainingClock
-    on_row: Callable[[CurveRow], None] | None = None
+    watchers: list[Callable[[CurveRow], None]] = field(default_factory=list)
     rows: list[CurveRow] = field(default_factory=list)
     _losses: list[Tensor] = field(default_factory=list)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Trackers receive what was taken over, so that their curves are whole."""
+        self._losses = [loss.to(module.device) for loss in self._losses]
+        for row in self.rows:
+            _log(trainer, row, {})
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int
@@ -132,11 +153,26 @@ class LearningCurve(Callback):
 
     def _add(self, trainer: Trainer, row: CurveRow) -> None:
         self.rows.append(row)
-        if self.on_row is not None:
-            self.on_row(row)
-        named = {"loss": row.loss, "accuracy": row.accuracy, "macro_f1": row.macro_f1,
-                 "gradient_norm": row.gradient_norm, "learning_rate": row.learning_rate}  # fmt: skip
-        metrics = {f"{row.split}/{name}": value for name, value in named.items() if value is not None}
-        metrics |= {"epoch": row.epoch, "tokens_per_second": self.clock.tokens_per_second()}
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=row.step)
+        for watch in self.watchers:
+            watch(row)
+        _log(trainer, row, {"tokens_per_second": self.clock.tokens_per_second()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, and the losses of the row that is not full yet."""
+        losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
+        return {"rows": [asdict(row) for row in self.rows], "losses": losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.rows = [CurveRow(**row) for row in state_dict["rows"]]
+        self._losses = list(state_dict["losses"])
+
+
+def _log(trainer: Trainer, row: CurveRow, more: dict[str, float]) -> None:
+    """Hand a row to the trackers. more: further metrics."""
+    named = {"loss": row.loss, "accuracy": row.accuracy, "macro_f1": row.macro_f1,
+             "gradient_norm": row.gradient_norm, "learning_rate": row.learning_rate}  # fmt: skip
+    metrics = {f"{row.split}/{name}": value for name, value in named.items() if value is not None}
+    metrics |= {"epoch": row.epoch, **more}
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=row.step)

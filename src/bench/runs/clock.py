@@ -8,7 +8,7 @@ measuring does not make the host wait at every step.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from bench.data.batches import Batch
-from bench.distributed import gather
+from bench.distributed import gather, is_first_process
 
 WARMUP_STEPS = 5
 _ENOUGH_STEPS = 10 * WARMUP_STEPS  # a shorter run has no step to spare for warm-up
@@ -55,6 +55,7 @@ class TrainingClock(Callback):
         self._durations: list[float] = []
         self._counts: list[tuple[int, int, int]] = []  # texts, real tokens, padded tokens of each step
         self._open_counts: list[tuple[Tensor, Tensor, int]] = []  # the same of the open segment, still on the device
+        self._parts = [0]  # the first step of each part: a run that was resumed has several
         self._tokens: Tensor | int = 0
         self._marks: list[Mark] = []
         self._started = 0.0
@@ -98,6 +99,29 @@ class TrainingClock(Callback):
         self._counts += [(int(texts), int(tokens), padded) for texts, tokens, padded in self._open_counts]
         self._marks, self._open_counts = [], []
 
+    def state_dict(self) -> dict[str, Any]:
+        """The reading over all processes, as a checkpoint holds it; all processes must ask."""
+        durations, counts = _over_processes(*self._read())
+        return {
+            "durations": torch.from_numpy(durations),
+            "counts": torch.from_numpy(counts),
+            "parts": self._parts,
+            "seconds": max(gather(self.seconds)),
+            "tokens": int(self._tokens),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there. The first process takes what was read over all, the others nothing: together, it is right
+        for any number of processes."""
+        durations, counts = state_dict["durations"], state_dict["counts"]
+        if is_first_process():
+            self.seconds, self._tokens = float(state_dict["seconds"]), int(state_dict["tokens"])
+        else:
+            durations, counts = torch.zeros_like(durations), torch.zeros_like(counts)
+        self._durations = durations.tolist()
+        self._counts = [(texts, tokens, padded) for texts, tokens, padded in counts.tolist()]
+        self._parts = [*state_dict["parts"], len(self._durations)]
+
     def tokens_per_second(self) -> float:
         """Real tokens per second of this process so far, for display."""
         return int(self._tokens) / self.seconds if self.seconds else 0.0
@@ -107,19 +131,17 @@ class TrainingClock(Callback):
 
         over_processes: each step's longest duration and summed counts; all processes must ask.
         """
-        steps = min(len(self._durations), len(self._counts))  # they differ where an interrupt fell between the two
-        if steps == 0:
-            return None
-        durations, counts = np.array(self._durations[:steps]), np.array(self._counts[:steps], dtype=np.int64)
+        durations, counts = self._read()
         if over_processes:
             durations, counts = _over_processes(durations, counts)
-        warmup = WARMUP_STEPS if len(durations) >= _ENOUGH_STEPS else 0
-        timed, counted = durations[warmup:], counts[warmup:].sum(axis=0)
+        if not durations.any():
+            return None
+        warmup = _warmup(len(durations), self._parts)
+        timed, counted = durations[~warmup], counts[~warmup].sum(axis=0)
         seconds = float(timed.sum())
-        cumulative = np.concatenate([[0.0], np.cumsum(np.where(np.arange(len(durations)) < warmup, 0.0, durations))])
         return Timing(
             steps=len(durations),
-            warmup_steps=warmup,
+            warmup_steps=int(warmup.sum()),
             train_seconds=seconds,
             step_milliseconds_p50=float(np.percentile(timed, 50) * 1e3),
             step_milliseconds_p95=float(np.percentile(timed, 95) * 1e3),
@@ -127,8 +149,23 @@ class TrainingClock(Callback):
             tokens_per_second=float(counted[1] / seconds),
             padded_tokens_per_second=float(counted[2] / seconds),
             padding_fraction=float(1 - counts[:, 1].sum() / counts[:, 2].sum()),
-            cumulative=cumulative,
+            cumulative=np.concatenate([[0.0], np.cumsum(np.where(warmup, 0.0, durations))]),
         )
+
+    def _read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Durations (steps,) and counts (steps, 3) of all closed steps of this process."""
+        steps = min(len(self._durations), len(self._counts))  # they differ where an interrupt fell between the two
+        counts = np.array(self._counts[:steps], dtype=np.int64).reshape(steps, 3)
+        return np.array(self._durations[:steps], dtype=np.float64), counts
+
+
+def _warmup(steps: int, parts: Sequence[int]) -> np.ndarray:
+    """(steps,) bool: the first steps of each part that has enough of them. parts: the first step of each."""
+    warmup = np.zeros(steps, bool)
+    for first, end in pairwise([*parts, steps]):
+        if end - first >= _ENOUGH_STEPS:
+            warmup[first : first + WARMUP_STEPS] = True
+    return warmup
 
 
 def _over_processes(durations: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,29 +5,33 @@ from __future__ import annotations
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from bench.distributed import is_first_process
-from bench.errors import DivergedError, UserError
-from bench.files import without_home
+from bench.errors import UserError
+from bench.runs import checkpoint
 from bench.runs.assemble import fitted_record, record_without_fit
+from bench.runs.checkpoint import Saved
+from bench.runs.claim import Claim
 from bench.runs.environment import Contention
+from bench.runs.failure import Interrupted, describe_failure
 from bench.runs.identity import ResolvedRun
 from bench.runs.outputs import write_files
-from bench.runs.progress import RunProgress
+from bench.runs.progress import LeaseProgress, Pace, RunProgress
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Trackers(Protocol):
@@ -41,18 +45,17 @@ class Trackers(Protocol):
         """Take in the final record and close; a line for the person, if there is something to do."""
 
 
-class Interrupted(BaseException):
-    """Ctrl-C or a request to terminate; passes through Lightning, which would exit on `KeyboardInterrupt`."""
-
-
 def execute(
     resolved: ResolvedRun,
     store: Store,
+    claimed: Claim,
     open_trackers: Callable[[ResolvedRun], Trackers] | None = None,
     console: Console | None = None,
 ) -> RunRecord:
     """Train and evaluate one run, write its record, and return it, whatever its status.
 
+    Goes on from the checkpoint of an execution that was cut off, unless `force=true`. claimed: who we are, and that
+    nobody else is at it.
     Raises: `UserError` for bad input that shows only when the data are prepared; nothing is written then.
     """
     began, started_at, contention = time.perf_counter(), datetime.now(UTC), Contention()
@@ -61,30 +64,47 @@ def execute(
     fit, trackers = None, None
     with quiet_lightning(), borrowed_torch(resolved.config.hardware), _signals_raise():
         try:
-            fit = Fit(resolved)
+            fit = Fit(resolved, store.folder(resolved.run_id, claimed.execution_id))
+            fit.trainer.callbacks.append(_SignalsStay())  # type: ignore[attr-defined]
             if open_trackers is not None and is_first_process():
                 trackers = open_trackers(resolved)
                 fit.trainer.loggers = list(trackers.loggers)
-            _run_visibly(fit, console)
+            saved = None if resolved.config.force else checkpoint.chosen(store, resolved.run_id)
+            _run(fit, saved, claimed, console)
         except UserError:
             raise
         except (Exception, Interrupted) as error:
-            outcome = _describe_failure(error, resolved)
+            outcome = describe_failure(error, resolved.config.training)
     outcome |= asdict(contention.finish()) | {"wall_seconds": time.perf_counter() - began}
-    record = fitted_record(fit, started_at, outcome) if fit else record_without_fit(resolved, started_at, outcome)
+    if fit is None:
+        record = record_without_fit(resolved, started_at, outcome, claimed.execution_id)
+    else:
+        record = fitted_record(fit, started_at, outcome, claimed.execution_id)
     if is_first_process():
         write_files(store, record, fit)
+        if store.ended(resolved.run_id):
+            checkpoint.discard(store, resolved.run_id)
         note = trackers.finish(record) if trackers is not None else None
         if console is not None and note is not None:
             console.print(note, markup=False)
     return record
 
 
-def _run_visibly(fit: Fit, console: Console | None) -> None:
-    """Say what is trained on what, then train under the eyes of whoever watches."""
-    if console is None:
-        fit.run()
-        return
+def _run(fit: Fit, saved: Saved | None, claimed: Claim, console: Console | None) -> None:
+    """Train under the eyes of whoever watches."""
+    pace = Pace(fit.resolved.config.training, fit.steps_per_epoch, fit.clock)
+    if claimed.lease is not None:
+        fit.curve.watchers.append(LeaseProgress(claimed.lease, pace).on_row)
+    with ExitStack() as watching:
+        watching.enter_context(checkpoint.told_to_others(saved))
+        if console is not None:
+            _announce(fit, saved, console)
+            fit.curve.watchers.append(watching.enter_context(RunProgress(console, pace)).on_row)
+        fit.run(None if saved is None else saved.path)
+
+
+def _announce(fit: Fit, saved: Saved | None, console: Console) -> None:
+    """Say what is trained on what, and from where it goes on."""
     data, resolved = fit.data, fit.resolved
     test = "no test split: validation only" if data.test is None else f"{len(data.test):,} test"
     console.print(
@@ -94,9 +114,21 @@ def _run_visibly(fit: Fit, console: Console | None) -> None:
         f"{fit.parameters[0]:,} parameters, {fit.threads} threads",
         highlight=False,
     )
-    with RunProgress(console, resolved.config.training, fit.steps_per_epoch, fit.clock) as progress:
-        fit.curve.on_row = progress.on_row
-        fit.run()
+    if saved is not None:
+        console.print(f"goes on after epoch {saved.epochs} of execution {saved.execution_id}", highlight=False)
+
+
+class _SignalsStay(Callback):
+    """Keeps our handlers: Lightning's waits for all processes within the signal, for ever if only one got it."""
+
+    def __init__(self) -> None:
+        self.handlers = {name: signal.getsignal(name) for name in _SIGNALS}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """By now Lightning has put its own in their place; it takes them away again by itself."""
+        if threading.current_thread() is threading.main_thread():
+            for name, handler in self.handlers.items():
+                signal.signal(name, handler)
 
 
 @contextmanager
@@ -111,7 +143,7 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(name, handler)
         raise Interrupted(signal.Signals(number).name)
 
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.getsignal(name) for name in _SIGNALS}
     for name in before:
         signal.signal(name, interrupt)
     try:
@@ -119,19 +151,3 @@ def _signals_raise() -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-
-
-def _describe_failure(error: BaseException, resolved: ResolvedRun) -> dict[str, object]:
-    """Status, type and one line of a failure; for a diverged run, what to try."""
-    message = " ".join(without_home(str(error)).split()) or "no message"
-    status = Status.FAILED
-    if isinstance(error, Interrupted):
-        status, message = Status.INTERRUPTED, f"stopped by {error}"
-    elif isinstance(error, DivergedError):
-        status, recipe = Status.DIVERGED, resolved.config.training
-        clip = "training.gradient_clip=1" if recipe.gradient_clip is None else "a smaller training.gradient_clip"
-        message = f"{message}; try training.learning_rate={recipe.learning_rate / 10:g} or {clip}"
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        message = f"{message} ({Path(frame.filename).name}:{frame.lineno})"
-    return {"status": status, "error_type": type(error).__name__, "error_message": message}

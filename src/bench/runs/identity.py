@@ -22,9 +22,9 @@ _NOT_SCIENCE = {
     "data.epochs", "data.learning_rate", "data.target_accuracy", "data.licence", "data.citation",
     "embedding.path", "embedding.files", "embedding.dimension",
     "training.log_every_steps",
-    "results", "force", "keep", "dry_run", "until",
+    "results", "force", "keep", "dry_run", "until", "retry",
 }  # fmt: skip
-_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.")
+_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {"model.cell", "model.forget_bias", "model.hidden_size_resolved", "model.kernel_resolved"}
 
@@ -95,7 +95,12 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
-    declared = {key: value for key, value in {**science, **matching}.items() if key not in _COMPARED}
+    searched, budget = _tuning(config)
+    declared = {
+        key: value
+        for key, value in {**science, **matching, **budget}.items()
+        if key not in _COMPARED and key not in searched
+    }
     return ResolvedRun(
         config=config,
         corpus=corpus,
@@ -105,7 +110,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         kernel=kernel,
         run_id=_digest({**science, "code": version}),
         pair_key=_digest(declared),
-        arm=_arm(config, {**science, **matching}),
+        arm=_arm(config, {**science, **matching, **budget}),
         code_version=version,
     )
 
@@ -126,6 +131,15 @@ def _science(config: BenchConfig) -> dict[str, Scalar]:
         **{key: value for key, value in flatten(config) if is_science(key)},
         "precision": config.hardware.precision,
     }
+
+
+def _tuning(config: BenchConfig) -> tuple[list[str], dict[str, Scalar]]:
+    """The keys that were tuned, which may differ within a pair, and what must not: the space and the budget."""
+    tuning = config.tuning
+    if not tuning.trials:
+        return [], {}
+    budget = {key: value for key, value in flatten(tuning, "tuning.") if key not in ("tuning.storage", "tuning.trial")}
+    return tuning.keys, budget
 
 
 def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:

@@ -10,9 +10,10 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 Key = tuple[str, str]  # run_id, execution_id
 Stamp = tuple[int, int]  # modification time in nanoseconds, size in bytes: when they change, the record is read again
 Row = dict[str, Scalar]
+Columns = dict[str, list[Scalar]]  # by name; a row an execution
 Kind = Literal["text", "integer", "number", "flag", "json"]
 
 _KINDS: dict[object, Kind] = {str: "text", int: "integer", float: "number", bool: "flag"}
 _TYPES: dict[Kind, tuple[type, ...]] = {"text": (str,), "integer": (int,), "number": (int, float), "flag": (bool,)}
 _EXTRA = "_extra"  # JSON of configuration keys that this version does not know
+_KEY = ("run_id", "execution_id")
 _STAMP = ("_modified_ns", "_bytes")
+_MANY = 200  # new records that are worth writing the index again
 
 
 @cache
@@ -76,9 +80,7 @@ def refresh(path: Path, found: Mapping[Key, Stamp], read: Callable[[Key], Row | 
     import pyarrow as pa
 
     index = _load(path)
-    keys = zip(*(index[name].to_pylist() for name in ("run_id", "execution_id")), strict=True)
-    stamps = zip(*(index[name].to_pylist() for name in _STAMP), strict=True)
-    kept = {key: found.get(key) == stamp for key, stamp in zip(keys, stamps, strict=True)}
+    kept = _kept(index, found)
     rows = []
     for key, stamp in found.items():
         if not kept.get(key) and (row := read(key)) is not None:
@@ -90,6 +92,23 @@ def refresh(path: Path, found: Mapping[Key, Stamp], read: Callable[[Key], Row | 
     index = index.sort_by([(name, "ascending") for name in ("started_at", "run_id", "execution_id")])
     _save(path, index)
     return index
+
+
+def plain(path: Path, found: Mapping[Key, Stamp], read: Callable[[Key], Row | None], names: Sequence[str]) -> Columns:
+    """Some columns of all records as plain lists, in no order, and fast: pandas is not imported, no more of the index
+    is read than these columns, and it is written again only where many records are new.
+
+    found, read: as in `refresh`;  names: as in `columns`.
+    """
+    index = _stored(path, [*dict.fromkeys((*names, *_KEY, *_STAMP))])
+    kept = {} if index is None else _kept(index, found)
+    fresh = [key for key in found if not kept.get(key)]
+    if len(fresh) > _MANY:
+        index, fresh = refresh(path, found, read), []
+        kept = _kept(index, found)
+    rows = [row for key in fresh if (row := read(key)) is not None]
+    lists: Columns = {name: [] if index is None else index[name].to_pylist() for name in names}
+    return {name: [*compress(values, kept.values()), *(row[name] for row in rows)] for name, values in lists.items()}
 
 
 def to_frame(index: pa.Table) -> pandas.DataFrame:
@@ -161,16 +180,28 @@ def _schema() -> pa.Schema:
 
 
 def _load(path: Path) -> pa.Table:
-    """The index as it was last written; empty where it is absent, damaged, or of other columns."""
+    """The index as it was last written; empty where there is none."""
+    index = _stored(path)
+    return _schema().empty_table() if index is None else index
+
+
+def _stored(path: Path, names: Sequence[str] | None = None) -> pa.Table | None:
+    """The index as it was last written; None where it is absent, damaged, or of other columns. names: None for all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema()
     try:
-        index = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # `read_table` would import far more of the library
+            return file.read(columns=names) if file.schema_arrow.equals(_schema(), check_metadata=True) else None
     except (OSError, pa.ArrowException):
-        return schema.empty_table()
-    return index if index.schema.equals(schema, check_metadata=True) else schema.empty_table()
+        return None
+
+
+def _kept(index: pa.Table, found: Mapping[Key, Stamp]) -> dict[Key, bool]:
+    """For every row of the index, whether its record is still the one on disk."""
+    keys = zip(*(index[name].to_pylist() for name in _KEY), strict=True)
+    stamps = zip(*(index[name].to_pylist() for name in _STAMP), strict=True)
+    return {key: found.get(key) == stamp for key, stamp in zip(keys, stamps, strict=True)}
 
 
 def _save(path: Path, index: pa.Table) -> None:

@@ -39,10 +39,10 @@ def _weights_writer(weights: dict[str, Tensor]) -> Callable[[Path], object] | No
 
 
 def _curve_table(fit: Fit) -> pa.Table | None:
-    """A row per evaluation and per N steps, with the clock's reading at each."""
+    """A row per evaluation and per N steps, with the clock's reading at each where one machine took it."""
     if not fit.curve.rows:
         return None
-    timing = fit.timing
+    timing = None if fit.checkpoints.on_other_hardware else fit.timing
     seconds = [timing.seconds_after(row.step) if timing else None for row in fit.curve.rows]
     rows = [asdict(row) | {"train_seconds": second} for row, second in zip(fit.curve.rows, seconds, strict=True)]
     return pa.Table.from_pylist(rows)

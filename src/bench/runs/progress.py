@@ -1,4 +1,4 @@
-"""Live progress of one run: a bar in a terminal, a line per epoch elsewhere."""
+"""Live progress of one run: a bar in a terminal, a line per epoch elsewhere, and what others see in its lease."""
 
 from __future__ import annotations
 
@@ -8,18 +8,55 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from bench.config import TrainingConfig
+from bench.runs import lease
 from bench.runs.callbacks import CurveRow
 from bench.runs.clock import TrainingClock
+
+
+class Pace:
+    """How far a run has come, and how long it may still take."""
+
+    def __init__(self, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock) -> None:
+        self.recipe = recipe
+        self.clock = clock
+        self.planned_steps = steps_per_epoch * recipe.epochs  # early stopping may end sooner
+
+    def seconds_left(self, step: int) -> float:
+        """Until the last planned step at the speed so far, or until the limit on time."""
+        left = self.clock.seconds / max(step, 1) * (self.planned_steps - step)
+        limit = self.recipe.max_seconds
+        return left if limit is None else min(left, max(limit - self.clock.seconds, 0.0))
+
+
+class LeaseProgress:
+    """Keeps those informed who wait for the run, or ask for its status."""
+
+    def __init__(self, held: lease.Lease, pace: Pace) -> None:
+        self.held = held
+        self.pace = pace
+        self.accuracy: float | None = None
+
+    def on_row(self, row: CurveRow) -> None:
+        """Take in a row of the learning curve."""
+        self.accuracy = row.accuracy if row.split == "validation" else self.accuracy
+        self.held.report(
+            lease.Progress(
+                epoch=row.epoch,
+                epochs=self.pace.recipe.epochs,
+                step=row.step,
+                steps=self.pace.planned_steps,
+                seconds_left=round(self.pace.seconds_left(row.step), 1),
+                accuracy=self.accuracy,
+            )
+        )
 
 
 class RunProgress:
     """Shows epoch, loss, validation accuracy, tokens per second and the time left while it is open."""
 
-    def __init__(self, console: Console, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock) -> None:
+    def __init__(self, console: Console, pace: Pace) -> None:
         self.console = console
-        self.recipe = recipe
-        self.steps_per_epoch = steps_per_epoch
-        self.clock = clock
+        self.pace = pace
         self.loss: float | None = None
         self.accuracy: float | None = None
         self._bar: Progress | None = None
@@ -32,7 +69,7 @@ class RunProgress:
                 console=self.console, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task(self._title(1), total=self.planned_steps, facts="starting")
+            self._task = self._bar.add_task(self._title(1), total=self.pace.planned_steps, facts="starting")
         return self
 
     def __exit__(
@@ -40,17 +77,6 @@ class RunProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-    @property
-    def planned_steps(self) -> int:
-        """Steps of all epochs; early stopping may end sooner."""
-        return self.steps_per_epoch * self.recipe.epochs
-
-    def seconds_left(self, step: int) -> float:
-        """Until the last planned step at the speed so far, or until the limit on time."""
-        left = self.clock.seconds / max(step, 1) * (self.planned_steps - step)
-        limit = self.recipe.max_seconds
-        return left if limit is None else min(left, max(limit - self.clock.seconds, 0.0))
 
     def on_row(self, row: CurveRow) -> None:
         """Take in a row of the learning curve."""
@@ -65,13 +91,14 @@ class RunProgress:
             )
 
     def _title(self, epoch: int) -> str:
-        return f"epoch {epoch}/{self.recipe.epochs}"
+        return f"epoch {epoch}/{self.pace.recipe.epochs}"
 
     def _facts(self, step: int) -> str:
         facts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
         if self.accuracy is not None:
             facts.append(f"validation accuracy {self.accuracy:.1%}")
-        facts.append(f"{self.clock.tokens_per_second():,.0f} tokens/s")
-        minutes, seconds = divmod(round(self.seconds_left(step)), 60)
-        facts.append(f"at most {minutes}:{seconds:02} left" if self.recipe.patience else f"{minutes}:{seconds:02} left")
+        facts.append(f"{self.pace.clock.tokens_per_second():,.0f} tokens/s")
+        minutes, seconds = divmod(round(self.pace.seconds_left(step)), 60)
+        left = f"{minutes}:{seconds:02} left"
+        facts.append(f"at most {left}" if self.pace.recipe.patience else left)
         return "  ".join(facts)

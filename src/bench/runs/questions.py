@@ -1,6 +1,7 @@
 """What is kept of a question beside its runs: which runs answer it, under which protocol, and since when.
 
     RESULTS/sweeps/<name>/plan-<hash>.json       the runs that one call wanted, in the order they were asked for
+    RESULTS/sweeps/<name>/tuning/trials-<hash>.json  the trials of one round of its tuning, in the same format
     RESULTS/sweeps/<name>/protocols/<hash>.json  how a verdict is reached, and when that was fixed
     RESULTS/sweeps/<name>/equal-time/<key>.json  the seconds that runs at equal wall-clock may take
 
@@ -93,6 +94,12 @@ def sweep_names(store: Store) -> list[str]:
     return sorted({path.parent.name for path in store.results.glob("sweeps/*/plan-*.json")})
 
 
+def question_names(store: Store) -> list[str]:
+    """The questions of this results folder, also those that have come no further than their tuning."""
+    tuned = {path.parents[1].name for path in store.results.glob("sweeps/*/tuning/trials-*.json")}
+    return sorted({*sweep_names(store), *tuned})
+
+
 def stored_plans(store: Store, name: str) -> list[StoredPlan]:
     """All plans of a question, first written first; damaged files are skipped with one warning each.
 
@@ -104,6 +111,11 @@ def stored_plans(store: Store, name: str) -> list[StoredPlan]:
         hint = did_you_mean(name, known) if known else f"run it first: python -m bench -m +sweep={name}"
         raise UserError(f"no question '{name}' in {store.results}: {hint}")
     return _read_all(paths, StoredPlan)
+
+
+def stored_trials(store: Store, name: str) -> list[StoredPlan]:
+    """The rounds of a question's tuning, first one first; none where nothing was tuned. See `stored_plans`."""
+    return _read_all(_by_age((sweep_folder(store, name) / "tuning").glob("trials-*.json")), StoredPlan)
 
 
 def sweep_members(store: Store, name: str) -> list[SweepMember]:

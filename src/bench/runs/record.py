@@ -49,6 +49,8 @@ class RunRecord:
     error_type: str | None = None  # absent when finished
     error_message: str | None = None  # one line; absent when finished
     stop_reason: str | None = None  # epochs | patience | max_seconds; absent unless finished
+    resumed_from: str | None = None  # execution_id that left the checkpoint it went on from; absent for a fresh start
+    resumed_epochs: int | None = None  # epochs taken over from there; absent for a fresh start
 
     # -- data ----------------------------------------------------------------------------------------------------
     data_fingerprint: str | None = None  # hash of texts, labels, splits
@@ -93,8 +95,8 @@ class RunRecord:
     validation_curve: list[list[float]] | None = None  # [train_seconds, accuracy] per evaluation on validation
 
     # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
-    train_seconds: float | None = None  # of all steps after warm-up
-    warmup_steps: int | None = None  # first steps that no speed includes
+    train_seconds: float | None = None  # of all steps after warm-up; absent where a resumed run changed hardware
+    warmup_steps: int | None = None  # first steps that no speed includes; of each part, where a run was resumed
     steps: int | None = None  # optimiser steps, warm-up included
     step_milliseconds_p50: float | None = None  # median time from one step's end to the next one's
     step_milliseconds_p95: float | None = None  # 95th percentile of the same
@@ -106,7 +108,7 @@ class RunRecord:
     seconds_to_target: float | None = None  # train_seconds until validation first reached data.target_accuracy
     epochs_to_target: int | None = None  # epochs until the same
     peak_memory_bytes: int | None = None  # of the GPU where one is used, else of the process
-    wall_seconds: float | None = None  # whole execution, data loading and evaluation included, imports excluded
+    wall_seconds: float | None = None  # this execution alone, data loading and evaluation included, imports excluded
 
     # -- environment ---------------------------------------------------------------------------------------------
     commit: str | None = None  # of the checkout the code ran from; absent for an installed wheel

@@ -7,7 +7,6 @@ again. Folders of several machines therefore merge by copying them into one anot
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -18,17 +17,20 @@ from typing import TYPE_CHECKING
 from bench.errors import UserError, did_you_mean
 from bench.files import make_folder, write_atomically
 from bench.runs import index
+from bench.runs.folders import RECORD, RunFolder, run_folder, run_folders
 from bench.runs.record import RunRecord, Status
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
 
-RECORD = "record.json"
 CURVE = "curve.parquet"  # a row per evaluation and per N steps
 PREDICTIONS = "predictions.parquet"  # a row per text of the evaluated split
 WEIGHTS = "weights.safetensors"  # of the best epoch
 WEIGHTS_LAST = "weights_last.safetensors"  # of the last epoch, with keep=all
+ENDED = (Status.FINISHED, Status.DIVERGED)  # came to an end of its own: no other execution goes on from there
+
+_BESIDE_A_RECORD = (CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST)
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ class Store:
     def executions(self, run_id: str) -> list[RunRecord]:
         """The records of one run, first started first; damaged ones are skipped with one warning each."""
         records = []
-        for key in self._executions_of(self.runs / run_id):
+        for key in self._recorded(run_folder(str(self.runs / run_id))):
             try:
                 records.append(self._load(key)[0])
             except UserError as error:
@@ -121,12 +123,16 @@ class Store:
         """The first finished execution of a run, the one whose quality counts; None where there is none."""
         return next((record for record in self.executions(run_id) if record.status is Status.FINISHED), None)
 
+    def ended(self, run_id: str) -> bool:
+        """Whether any execution of a run came to an end of its own."""
+        return any(record.status in ENDED for record in self.executions(run_id))
+
     def find(self, prefix: str) -> RunRecord:
         """The run of this id, or of the only id that starts so: its first finished execution, else its latest.
 
         Raises: `UserError` if no run or several match, or if the one that does holds no readable record.
         """
-        known = sorted(path.name for path in _folders(self.runs))
+        known = sorted(run_folders(self.runs))
         if not known:
             raise UserError(f"no runs in {self.results}: `python -m bench` makes one, results=DIR looks elsewhere")
         matches = [prefix] if prefix in known else [name for name in known if prefix and name.startswith(prefix)]
@@ -152,11 +158,12 @@ class Store:
                 f"no results folder at {self.results}: run `python -m bench` first, or name it: results=DIR"
             )
         found = {
-            key: stamp for run in _folders(self.runs) for key, stamp in self._executions_of(Path(run.path)).items()
+            key: stamp for folder in run_folders(self.runs).values() for key, stamp in self._recorded(folder).items()
         }
-        return index.to_frame(index.refresh(self.results / "index.parquet", found, self._row))
+        return index.to_frame(index.refresh(self.results / "index.parquet", found, self.row))
 
-    def _row(self, key: index.Key) -> index.Row | None:
+    def row(self, key: index.Key) -> index.Row | None:
+        """A record's row of the table; None, with a warning, where it is damaged."""
         try:
             return self._load(key)[1]
         except UserError as error:
@@ -175,27 +182,12 @@ class Store:
             raise UserError(f"{path}: is the record of {record.run_id}/{record.execution_id}, copied to another folder")
         return record, row
 
-    def _executions_of(self, run: Path) -> dict[index.Key, index.Stamp]:
+    def _recorded(self, folder: RunFolder) -> dict[index.Key, index.Stamp]:
         """The executions of a run that have a record; one that was cut off while it was written is warned of."""
-        found = {}
-        for entry in _folders(run):
-            try:
-                state = os.stat(f"{entry.path}/{RECORD}")
-            except OSError:
-                if any(name in (CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST) for name in os.listdir(entry.path)):
-                    _log.warning("skipped %s/%s: missing, still being written or cut off", entry.path, RECORD)
-                continue
-            found[(run.name, entry.name)] = (state.st_mtime_ns, state.st_size)
-        return found
-
-
-def _folders(path: str | Path) -> list[os.DirEntry[str]]:
-    """The folders directly below a folder, temporary ones left out; none where it does not exist."""
-    try:
-        with os.scandir(path) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        for name in folder.unrecorded:
+            if any((Path(folder.path) / name / file).exists() for file in _BESIDE_A_RECORD):
+                _log.warning("skipped %s/%s/%s: missing, still being written or cut off", folder.path, name, RECORD)
+        return {(Path(folder.path).name, name): stamp for name, stamp in folder.recorded.items()}
 
 
 def _parquet_writer(table: pa.Table) -> Writer:

@@ -10,14 +10,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from bench.config import HardwareConfig
+from bench.data.batches import Batch, BucketSampler
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather
 from bench.embeddings.table import EmbeddingTable, build_table
@@ -25,7 +29,10 @@ from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
 from bench.runs.callbacks import LearningCurve, Selection, TimeLimit, copied_weights
+from bench.runs.checkpoint import CheckpointFile, Checkpoints
 from bench.runs.clock import Timing, TrainingClock
+from bench.runs.environment import describe_machine, describe_torch, hardware_key
+from bench.runs.folders import CHECKPOINT
 from bench.runs.identity import ResolvedRun
 from bench.runs.probe import KernelProbe, inference_milliseconds
 from bench.runs.processor import usable_cores
@@ -44,14 +51,30 @@ class Evaluation:
     predictions: Predictions
 
 
+class _Batches(TextDataModule):
+    """Batches that begin with the epoch that a resumed fit goes on with."""
+
+    def __init__(self, prepared: PreparedData, batch_size: int, seed: int, checkpoints: Checkpoints) -> None:
+        super().__init__(prepared, batch_size, seed)
+        self.checkpoints = checkpoints
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Lightning tells the sampler of the epoch only after it has made the first iterator, which draws the order."""
+        loader = super().train_dataloader()
+        assert isinstance(loader.sampler, BucketSampler)
+        loader.sampler.set_epoch(self.checkpoints.resumed_epochs or 0)
+        return loader
+
+
 class Fit:
     """Prepares, trains and evaluates one run.
 
-    Until `run` is called, `trainer.loggers` and `curve.on_row` may be given who watches. After it has returned or
+    Until `run` is called, `trainer.loggers` and `curve.watchers` may be given who watches. After it has returned or
     raised, the attributes hold what was reached.
     """
 
-    def __init__(self, resolved: ResolvedRun) -> None:
+    def __init__(self, resolved: ResolvedRun, folder: Path) -> None:
+        """Prepare. folder: of this execution, which receives its checkpoints."""
         config = resolved.config
         self.resolved = resolved
         self.threads = torch.get_num_threads()
@@ -72,6 +95,7 @@ class Fit:
         self.probe = KernelProbe()
         self.selection = Selection(config.training.patience)
         self.curve = LearningCurve(config.training, self.clock)
+        self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
         limit = config.training.max_seconds
         self.time_limit = None if limit is None else TimeLimit(self.clock, limit)
         # The clock comes first: it marks a step's end before anyone looks at it (looking counts towards the next step).
@@ -81,6 +105,7 @@ class Fit:
             self.selection,
             self.curve,
             *([self.time_limit] if self.time_limit else []),
+            self.checkpoints,
         ]
         self.trainer = make_trainer(config.hardware, config.training.epochs, callbacks)
         self.timing: Timing | None = None
@@ -107,14 +132,21 @@ class Fit:
         counts = [(weight.numel(), weight.requires_grad) for weight in self.network.parameters()]
         return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
 
-    def run(self) -> None:
-        """Train, go back to the best epoch, and read the test split, once."""
+    @cached_property
+    def hardware_key(self) -> str:
+        """What speeds measured here compare with."""
+        hardware = self.resolved.config.hardware
+        seen = describe_torch(self.trainer.strategy.root_device.type, self.threads)
+        return hardware_key(describe_machine(), seen, hardware.devices, hardware.precision, self.threads)
+
+    def run(self, saved: Path | None = None) -> None:
+        """Train, go back to the best epoch, and read the test split, once. saved: the checkpoint to go on from."""
         config = self.resolved.config
         planned = self.steps_per_epoch * config.training.epochs
         module = Classifier(self.network, config.training, self.data.classes, planned, config.seed)
-        batches = TextDataModule(self.data, config.training.batch_size, config.seed)
+        batches = _Batches(self.data, config.training.batch_size, config.seed, self.checkpoints)
         try:
-            self.trainer.fit(module, datamodule=batches)
+            self.trainer.fit(module, datamodule=batches, ckpt_path=saved, weights_only=True)
         finally:  # this process's own view: after a failure, others may be gone
             self.timing, self.peak_memory_bytes = self.clock.timing(), self._peak_memory()
         self.timing = self.clock.timing(over_processes=True)
@@ -189,6 +221,7 @@ def _trainer(hardware: HardwareConfig, epochs: int, callbacks: list[pl.Callback]
         precision=_PRECISION[hardware.precision],  # type: ignore[arg-type]
         logger=False,
         callbacks=callbacks,
+        plugins=[CheckpointFile()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

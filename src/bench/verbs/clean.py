@@ -15,12 +15,17 @@ from rich.table import Table
 
 from bench.errors import UserError, did_you_mean
 from bench.files import cache_root
-from bench.runs.store import CURVE, PREDICTIONS, RECORD, WEIGHTS, WEIGHTS_LAST, Store
+from bench.runs.folders import CHECKPOINT, RECORD
+from bench.runs.store import CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST, Store
 
 USAGE = "python -m bench clean [keep=none|best|all] [cache=true] [results=DIR]"
 
 _CHOICES = {"keep": ("none", "best", "all"), "cache": ("true", "false")}
-_KINDS = {RECORD: "records", PREDICTIONS: "predictions", CURVE: "curves", WEIGHTS: "weights", WEIGHTS_LAST: "weights"}
+_KINDS = {
+    RECORD: "records", CHECKPOINT: "checkpoints", PREDICTIONS: "predictions", CURVE: "curves",
+    WEIGHTS: "weights", WEIGHTS_LAST: "weights",
+}  # fmt: skip
+_MADE_AGAIN = ("encoded", "composed", "fingerprints")  # parts of the cache that the next run makes again
 _TRACKERS = ("wandb", "csv", "tensorboard")
 
 
@@ -55,8 +60,9 @@ def clean(arguments: Sequence[str]) -> int:
     console = Console(highlight=False, soft_wrap=True)
     freed = _delete(_unwanted_weights(request))
     if request.cache:
-        emptied = _empty(cache_root() / "encoded")
-        freed = Pile(freed.files + emptied.files, freed.size + emptied.size)
+        for name in _MADE_AGAIN:
+            emptied = _empty(cache_root() / name)
+            freed = Pile(freed.files + emptied.files, freed.size + emptied.size)
     results = _results_piles(request.results)
     for title, piles in ((f"results in {request.results}", results), (f"caches in {cache_root()}", _cache_piles())):
         console.print(title, _as_table(piles), sep="\n", markup=False)

@@ -17,6 +17,7 @@ from bench.compose import compose
 from bench.config import BenchConfig, Scalar, SweepConfig, flatten
 from bench.distributed import is_first_process
 from bench.errors import UserError, did_you_mean
+from bench.runs.claim import claim
 from bench.runs.identity import ResolvedRun, resolve
 from bench.runs.processor import limit_spinning, usable_cores
 from bench.runs.record import RunRecord, Status
@@ -48,10 +49,11 @@ def reproduce(arguments: Sequence[str]) -> int:
     resolved = resolve(config)
     _refuse_other_data(recorded, resolved)
     _announce(recorded, resolved, console)
-    from bench.runs.execute import execute
-    from bench.tracking import open_trackers
+    with claim(store, resolved.run_id, again=True) as claimed:
+        from bench.runs.execute import execute
+        from bench.tracking import open_trackers
 
-    repeated = execute(resolved, store, open_trackers, console)
+        repeated = execute(resolved, store, claimed, open_trackers, console)
     if not is_first_process():
         return 0
     if repeated.status is Status.INTERRUPTED:

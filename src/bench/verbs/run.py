@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -15,10 +16,13 @@ from bench.compose import CONFIG_NAME, build, compose, session
 from bench.config import BenchConfig
 from bench.distributed import is_first_process
 from bench.errors import UserError
+from bench.runs.claim import claim
 from bench.runs.identity import ResolvedRun, resolve
+from bench.runs.liveness import end_with_parent
 from bench.runs.processor import limit_spinning
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
+from bench.tracking.mirror import mirror_finished
 from bench.verbs.summary import show_record
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ def run(overrides: Sequence[str]) -> int:
 
     Raises: `UserError` for bad input.
     """
+    if "sweep.member=true" in overrides:
+        end_with_parent()
     return _run(_compose_one(overrides), overrides)
 
 
@@ -57,12 +63,18 @@ def multirun(overrides: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+# Our plug-ins for Hydra; their keys are in conf/hydra/.
+_PLUGINS = {
+    "BenchSweeper": "bench.sweeps.sweeper",
+    "PoolLauncher": "bench.sweeps.pool",
+    "RayLauncher": "bench.sweeps.ray_launcher",
+    "SlurmLauncher": "bench.sweeps.slurm_launcher",
+}
+
+
 def _register_plugins() -> None:
     """Give our plug-ins to Hydra, which instantiates those in the name space `hydra_plugins` and no others."""
     from hydra.core.plugins import Plugins
-
-    from bench.sweeps.launchers import PoolLauncher
-    from bench.sweeps.sweeper import BenchSweeper
 
     plugins, ours = Plugins.instance(), ModuleType("hydra_plugins.bench")
     try:
@@ -70,8 +82,11 @@ def _register_plugins() -> None:
     except ImportError:
         space = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
         space.__path__ = []
-    for plugin in (BenchSweeper, PoolLauncher):
-        setattr(ours, plugin.__name__, plugin)
+    for name, module in _PLUGINS.items():
+        if importlib.util.find_spec(module) is None:
+            continue  # TEMPORARY
+        plugin = getattr(import_module(module), name)
+        setattr(ours, name, plugin)
         plugins.register(plugin)
     space.__dict__["bench"] = sys.modules[ours.__name__] = ours
 
@@ -104,12 +119,19 @@ def _carry_out(config: BenchConfig, console: Console, typed: Sequence[str]) -> R
     if record is not None:
         console.print(f"run {record.run_id} is finished already; force=true runs it again")
         show_record(record, store, console, typed)
+        mirror_finished(resolved, record, store)
         return record
     limit_spinning()
-    from bench.runs.execute import execute
-    from bench.tracking import open_trackers
+    with claim(store, resolved.run_id, config.force) as claimed:
+        if claimed.finished is None:
+            from bench.runs.execute import execute
+            from bench.tracking import open_trackers
 
-    record = execute(resolved, store, open_trackers, console)
+            record = execute(resolved, store, claimed, open_trackers, console)
+        else:
+            record = claimed.finished
+            console.print(f"another process has finished run {record.run_id} meanwhile")
+            mirror_finished(resolved, record, store)
     if is_first_process():
         show_record(record, store, console, typed)
     return record
