@@ -35,21 +35,24 @@ if TYPE_CHECKING:
 
 USAGE = (
     "python -m bench report [sweep=NAME] [compare=KEY] [results=DIR] [protocol=NAME] [protocol.KEY=VALUE ...] "
-    "[diff=A..B]"
+    "[diff=A..B] [wandb=true]"
 )
-_KEYS = ("sweep", "compare", "results", "protocol", "diff")
+_KEYS = ("sweep", "compare", "results", "protocol", "diff", "wandb")
 _DEFAULT_FACTOR = "model.cell"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for. protocol: overrides as typed."""
+    """What was asked for. wandb: whether W&B gets a workspace, and the runs that it lacks;  protocol: overrides as
+    typed;  typed: all arguments."""
 
     sweep: str | None
     compare: str
     results: Path
     diff: str | None
+    wandb: bool
     protocol: tuple[str, ...]
+    typed: tuple[str, ...]
 
 
 def report(arguments: Sequence[str]) -> int:
@@ -96,12 +99,23 @@ def _parse(arguments: Sequence[str]) -> Request:
     results = Path(given.get("results", "results")).expanduser()
     if "results" in given and not results.is_dir():
         raise UserError(f"report: results={given['results']}: no such folder")
-    if "diff" in given and (extra := [key for key in ("sweep", "compare") if key in given] + protocol):
+    if "diff" in given and (extra := [key for key in ("sweep", "compare", "wandb") if key in given] + protocol):
         raise UserError(f"report: diff= stands alone: leave {extra[0]} out")
     return Request(
         sweep=given.get("sweep"), compare=given.get("compare", _DEFAULT_FACTOR), results=results,
-        diff=given.get("diff"), protocol=tuple(protocol),
+        diff=given.get("diff"), wandb=_wandb(given.get("wandb", "false")), protocol=tuple(protocol),
+        typed=tuple(arguments),
     )  # fmt: skip
+
+
+def _wandb(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise UserError(f"report: wandb={value}: should be true or false")
+    if value == "true":
+        from bench.tracking.workspace import require_workspaces
+
+        require_workspaces()
+    return value == "true"
 
 
 def _verdict(request: Request, store: Store, console: Console) -> int:
@@ -124,6 +138,11 @@ def _verdict(request: Request, store: Store, console: Console) -> int:
     path = _write(document, found.study.runs, store, f"{question.name}{factor}")
     _show(found, console)
     console.print(f"page: {path}", markup=False)
+    if request.wandb:
+        from bench.verbs.dashboard import show_at_wandb
+
+        run_ids = list(dict.fromkeys(records["run_id"]))
+        show_at_wandb(question, run_ids, store, folder=path.parent, typed=request.typed, console=console)
     return 0
 
 
