@@ -21,6 +21,7 @@ VERBS = {
     "fetch": "bench.verbs.fetch:fetch",
     "report": "bench.verbs.report:report",
     "reproduce": "bench.verbs.reproduce:reproduce",
+    "status": "bench.verbs.status:status",
 }
 # Flags that Hydra answers itself, and those that are its business only beside one of them.
 _HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")

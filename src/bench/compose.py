@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +25,7 @@ _VERSION_BASE = "1.3"
 SHARED_OPTION = "base"  # a file of this name in a group holds what its options share, and is no option itself
 _SEVERAL = "logger"  # the one group of which several options can be chosen
 
-# Hydra's plug-ins of this project: group -> option -> its keys. Hydra looks classes up by these names, see `sweeps/`.
-_PLUGINS: dict[str, dict[str, dict[str, object]]] = {
-    "hydra/sweeper": {"bench": {"_target_": "hydra_plugins.bench.BenchSweeper", "params": {}, "exclude": []}},
-    "hydra/launcher": {"pool": {"_target_": "hydra_plugins.bench.PoolLauncher", "workers": 1}},
-}
+_HYDRA = "hydra"  # the group of Hydra's own: our plug-ins' keys are in conf/hydra/
 
 
 def conf_folder() -> Path:
@@ -53,7 +49,7 @@ def sweep_files() -> dict[str, Path]:
 
 def groups() -> list[str]:
     """The config groups: `model`, `data`, …"""
-    return sorted(path.name for path in conf_folder().iterdir() if path.is_dir())
+    return sorted(path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != _HYDRA)
 
 
 def options(group: str) -> list[str]:
@@ -81,13 +77,23 @@ def compose_tree(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
 
 def build(tree: DictConfig) -> BenchConfig:
     """Validate a composed tree; interpolations are resolved and Hydra's own node is left out."""
+    return build_plain(plain(tree, resolve=True))
+
+
+def plain(tree: DictConfig, *, resolve: bool) -> dict[str, object]:
+    """A composed tree as dictionaries and lists, without Hydra's own node. resolve: interpolations, and values that
+    nobody has set become an error; else both stay as they are written."""
     from omegaconf import OmegaConf
 
     ours = OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
-    plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    named = {str(key): value for key, value in plain.items()}
-    return build_config({**named, "logger": named.get("logger") or {}})
+    content = OmegaConf.to_container(ours, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def build_plain(tree: Mapping[str, object]) -> BenchConfig:
+    """Validate what `plain` gives, interpolations resolved."""
+    return build_config({**tree, "logger": tree.get("logger") or {}})
 
 
 @contextmanager
@@ -116,7 +122,7 @@ def session(overrides: Sequence[str] = ()) -> Iterator[Hydra]:
 
 @contextmanager
 def registered(overrides: Sequence[str]) -> Iterator[None]:
-    """Hydra's ConfigStore with our plug-ins and the questions in it; only the chosen question's file is read."""
+    """Hydra's ConfigStore with the questions in it; only the chosen question's file is read."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
@@ -125,9 +131,6 @@ def registered(overrides: Sequence[str]) -> Iterator[None]:
     store = ConfigStore.instance()
     before, store.repo = store.repo, _copied(store.repo)
     try:
-        for group, entries in _PLUGINS.items():
-            for name, node in entries.items():
-                store.store(group=group, name=name, node=node, provider="bench")
         for name, path in sweep_files().items():
             node = _question(path) if name in chosen else {}
             store.store(group="sweep", name=name, node=node, package="_global_", provider="bench")
@@ -253,7 +256,7 @@ def _unknown_option(path: str, known: Sequence[str] | None) -> str:
 
 def _hint(key: str) -> str:
     """What is wrong with a key that Hydra could not place, and the closest one that it could."""
-    names = [*known_keys(), *(f"{group.replace('/', '.')}.{name}" for group, name in _plugin_keys())]
+    names = [*known_keys(), *_plugin_keys()]
     if key in names:
         group = key.partition(".")[0]
         return f"{key} is no key of the chosen {group}: choose another {group}=OPTION or leave it out"
@@ -266,7 +269,9 @@ def _hint(key: str) -> str:
     return f"unknown key '{key}': {did_you_mean(key, top)}"
 
 
-def _plugin_keys() -> Iterator[tuple[str, str]]:
-    for group, entries in _PLUGINS.items():
-        for node in entries.values():
-            yield from ((group, name) for name in node if not name.startswith("_"))
+def _plugin_keys() -> Iterator[str]:
+    """The keys of our plug-ins, such as `hydra.launcher.workers`."""
+    for path in sorted((conf_folder() / _HYDRA).glob("*/*.yaml")):
+        for key in re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE):
+            if not key.startswith("_"):
+                yield f"{_HYDRA}.{path.parent.name}.{key}"

@@ -16,19 +16,27 @@ from bench.models.classifier import Classifier, SplitQuality
 from bench.runs.clock import Outputs, TrainingClock
 
 
-class Selection(Callback):
+class Stopper(Callback):
+    """May end training before its last epoch. reason: what the record then says (`stop_reason`)."""
+
+    reason: str
+    stopped = False
+
+
+class Selection(Stopper):
     """Keeps the weights of the best validation epoch in memory, and stops when no better one comes.
 
     Better is a higher accuracy, or the same accuracy at a lower log loss: with a few hundred validation texts, ties
     are common.
     """
 
+    reason = "patience"
+
     def __init__(self, patience: int | None) -> None:
         self.patience = patience
         self.best: SplitQuality | None = None
         self.best_epoch: int | None = None
         self.weights: dict[str, Tensor] = {}
-        self.stopped = False
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Compare the epoch with the best one so far."""
@@ -58,13 +66,14 @@ def copied_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
-class TimeLimit(Callback):
+class TimeLimit(Stopper):
     """Ends training once the clock has counted so many seconds of it."""
+
+    reason = "max_seconds"
 
     def __init__(self, clock: TrainingClock, max_seconds: float) -> None:
         self.clock = clock
         self.max_seconds = max_seconds
-        self.stopped = False
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int

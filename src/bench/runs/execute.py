@@ -20,6 +20,7 @@ from bench.distributed import is_first_process
 from bench.errors import UserError
 from bench.runs import checkpoint
 from bench.runs.assemble import fitted_record, record_without_fit
+from bench.runs.callbacks import Stopper
 from bench.runs.checkpoint import Saved
 from bench.runs.claim import Claim
 from bench.runs.environment import Contention
@@ -50,12 +51,14 @@ def execute(
     store: Store,
     claimed: Claim,
     open_trackers: Callable[[ResolvedRun], Trackers] | None = None,
+    *,
     console: Console | None = None,
+    stoppers: Callable[[ResolvedRun], Sequence[Stopper]] | None = None,
 ) -> RunRecord:
     """Train and evaluate one run, write its record, and return it, whatever its status.
 
     Goes on from the checkpoint of an execution that was cut off, unless `force=true`. claimed: who we are, and that
-    nobody else is at it.
+    nobody else is at it;  stoppers: who may end the run before its last epoch.
     Raises: `UserError` for bad input that shows only when the data are prepared; nothing is written then.
     """
     began, started_at, contention = time.perf_counter(), datetime.now(UTC), Contention()
@@ -64,7 +67,8 @@ def execute(
     fit, trackers = None, None
     with quiet_lightning(), borrowed_torch(resolved.config.hardware), _signals_raise():
         try:
-            fit = Fit(resolved, store.folder(resolved.run_id, claimed.execution_id))
+            watching = stoppers(resolved) if stoppers is not None else ()
+            fit = Fit(resolved, store.folder(resolved.run_id, claimed.execution_id), watching)
             fit.trainer.callbacks.append(_SignalsStay())  # type: ignore[attr-defined]
             if open_trackers is not None and is_first_process():
                 trackers = open_trackers(resolved)

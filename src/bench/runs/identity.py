@@ -93,6 +93,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         "data.fingerprint": corpus.fingerprint,
         "embedding.dimension_resolved": dimension,
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
+        **_pruning(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
     searched, budget = _tuning(config)
@@ -131,6 +132,12 @@ def _science(config: BenchConfig) -> dict[str, Scalar]:
         **{key: value for key, value in flatten(config) if is_science(key)},
         "precision": config.hardware.precision,
     }
+
+
+def _pruning(config: BenchConfig) -> dict[str, Scalar]:
+    """A trial that may be stopped early is another run than one that goes on to its end."""
+    tuning = config.tuning
+    return {"tuning.pruner": tuning.pruner} if tuning.trial is not None and tuning.pruner != "none" else {}
 
 
 def _tuning(config: BenchConfig) -> tuple[list[str], dict[str, Scalar]]:

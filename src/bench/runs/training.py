@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from bench.embeddings.table import EmbeddingTable, build_table
 from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
-from bench.runs.callbacks import LearningCurve, Selection, TimeLimit, copied_weights
+from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import CheckpointFile, Checkpoints
 from bench.runs.clock import Timing, TrainingClock
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
@@ -73,7 +73,7 @@ class Fit:
     raised, the attributes hold what was reached.
     """
 
-    def __init__(self, resolved: ResolvedRun, folder: Path) -> None:
+    def __init__(self, resolved: ResolvedRun, folder: Path, stoppers: Sequence[Stopper] = ()) -> None:
         """Prepare. folder: of this execution, which receives its checkpoints."""
         config = resolved.config
         self.resolved = resolved
@@ -97,14 +97,14 @@ class Fit:
         self.curve = LearningCurve(config.training, self.clock)
         self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
         limit = config.training.max_seconds
-        self.time_limit = None if limit is None else TimeLimit(self.clock, limit)
+        self.stoppers = [*([TimeLimit(self.clock, limit)] if limit else []), *stoppers, self.selection]
         # The clock comes first: it marks a step's end before anyone looks at it (looking counts towards the next step).
         callbacks = [
             self.clock,
             self.probe,
             self.selection,
             self.curve,
-            *([self.time_limit] if self.time_limit else []),
+            *self.stoppers[:-1],
             self.checkpoints,
         ]
         self.trainer = make_trainer(config.hardware, config.training.epochs, callbacks)
@@ -121,10 +121,8 @@ class Fit:
 
     @property
     def stop_reason(self) -> str:
-        """Why training ended: epochs, patience or max_seconds."""
-        if self.time_limit is not None and self.time_limit.stopped:
-            return "max_seconds"
-        return "patience" if self.selection.stopped else "epochs"
+        """Why training ended: all epochs, or who stopped it before."""
+        return next((stopper.reason for stopper in self.stoppers if stopper.stopped), "epochs")
 
     @property
     def parameters(self) -> tuple[int, int]:

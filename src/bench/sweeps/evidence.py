@@ -115,7 +115,7 @@ def make_ladder(
             )
     cells = expand(arguments, {**params, "seed": "0"}, loader, exclude)
     planner = Planner(name or name_of(cells), arguments, store, marks=["until=null"])
-    protocol = planner.protocol(cells[0])
+    protocol = planner.config(cells[0]).protocol
     seeds = f"range({protocol.looks[-1]})"
     # Where the file does not say how fast seeds vary, they vary slowest: runs that pair take place side by side.
     grid = {**params, "seed": seeds} if "seed" in params else {"seed": seeds, **params}

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 # How a sweep is carried out and judged is no part of the question: a dry run has the name of the real one.
-_NOT_THE_QUESTION = ("dry_run=", "force=", "results=", "keep=", "until=", "protocol=", "protocol.")
+_NOT_THE_QUESTION = (
+    "dry_run=", "force=", "retry=", "results=", "keep=", "until=", "protocol=", "protocol.", "tuning.storage=", "hydra",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A sweep's plan: every combination of what was typed, composed, named, without duplicates, and kept in one file.
 
-`RESULTS/sweeps/<name>/plan-<hash>.json` says which runs answer the question, so that a report never has to guess.
+`RESULTS/sweeps/<name>/plan-<hash>.json` says which runs answer the question, so that a report never has to guess;
+`tuning/trials-<hash>.json` beside it, which trials came before.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from bench.compose import compose
 from bench.config import BenchConfig, ProtocolConfig, protocol_hash
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.runs.environment import code_version
 from bench.runs.identity import Opened, resolve
 from bench.runs.questions import store_protocol, sweep_folder, time_limit
-from bench.runs.record import RunRecord
+from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
+from bench.sweeps.composition import Compositions
 from bench.sweeps.grid import Choice
+from bench.sweeps.status.state import recorded
 
 PLAN_SCHEMA_VERSION = 2
 AFTER_EQUAL_WIDTH = "after equal width"
@@ -46,13 +49,25 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a sweep. done: its record, where it is finished;
-    wanted: what for, once or more: an LSTM of equal width has equal parameters too. It runs as the first of them."""
+    """One run of a sweep. wanted: what for, once or more: an LSTM of equal width has equal parameters too. It runs as
+    the first of them;  status: finished, else how its latest execution ended; None where it has no record."""
 
     run_id: str
     code_version: str
-    done: RunRecord | None
     wanted: tuple[Wanted, ...]
+    status: Status | None
+    store: Store = field(repr=False, compare=False)
+
+    @cached_property
+    def done(self) -> RunRecord | None:
+        """The record of its first finished execution, as it was when first asked for."""
+        return self.store.finished(self.run_id) if self.status is Status.FINISHED else None
+
+    @cached_property
+    def last(self) -> RunRecord | None:
+        """The record of its latest execution, where none has finished."""
+        unfinished = self.status not in (None, Status.FINISHED)
+        return next(reversed(self.store.executions(self.run_id)), None) if unfinished else None
 
     @property
     def choice(self) -> Choice:
@@ -79,6 +94,13 @@ class Member:
         """The configuration without the seed."""
         return self.wanted[0].arm
 
+    @property
+    def is_to_run(self) -> bool:
+        """Whether it is carried out: it never was, was interrupted, or ended in a way that `retry` chooses."""
+        if self.config.force or self.status in (None, Status.INTERRUPTED):
+            return True
+        return self.status is not Status.FINISHED and self.config.retry in ("all", self.status)
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -104,12 +126,22 @@ class Plan:
 
     @property
     def to_run(self) -> list[Member]:
-        """Members without a finished record, and every one with `force=true`."""
-        return [member for member in self.members if member.done is None or member.config.force]
+        """Members that were never run, were interrupted, or are chosen by `retry`; every one with `force=true`."""
+        return [member for member in self.members if member.is_to_run]
 
-    def write(self, store: Store) -> Path:
-        """Keep the plan and its protocol beside the records; the same plan is the same file."""
-        store_protocol(store, self.name, self.protocol)
+    @property
+    def left_out(self) -> list[Member]:
+        """Members that failed or diverged before, and that `retry` does not choose."""
+        return [m for m in self.members if m.status is not Status.FINISHED and not m.is_to_run]
+
+    def write(self, store: Store, trials: bool = False) -> Path:
+        """Keep the plan and its protocol beside the records; the same plan is the same file.
+
+        trials: these are the trials of a round of tuning, which no verdict is reached on.
+        """
+        folder = sweep_folder(store, self.name)
+        if not trials:
+            store_protocol(store, self.name, self.protocol)
         content = {
             "schema_version": PLAN_SCHEMA_VERSION,
             "name": self.name,
@@ -131,7 +163,7 @@ class Plan:
         }
         text = json.dumps(content, indent=1) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        path = sweep_folder(store, self.name) / f"plan-{digest}.json"
+        path = folder / "tuning" / f"trials-{digest}.json" if trials else folder / f"plan-{digest}.json"
         if not path.exists():
             write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         return path
@@ -148,6 +180,7 @@ class Planner:
         self.store = store
         self.marks = ("sweep.member=true", f"sweep.name={name}", *marks)
         self._opened = Opened()
+        self._compositions = Compositions()
         self._cells: dict[tuple[str, ...], tuple[BenchConfig, str]] = {}
 
     def plan(self, choices: Sequence[Choice]) -> Plan:
@@ -163,17 +196,19 @@ class Planner:
                 waiting.append(wish)
             else:
                 wanted.setdefault(wish.run_id, {}).setdefault((wish.pair_key, wish.arm), wish)
+        self._compositions.keep()
+        statuses = _statuses(self.store)
         members = [
-            Member(run_id, code_version(), self.store.finished(run_id), tuple(wishes.values()))
+            Member(run_id, code_version(), tuple(wishes.values()), statuses.get(run_id), self.store)
             for run_id, wishes in wanted.items()
         ]
         _check_waiting(waiting, members)
         duplicates = len(choices) - len(waiting) - len(members)
         return Plan(self.name, self.arguments, self._protocol(), tuple(members), tuple(waiting), duplicates)
 
-    def protocol(self, choice: Choice) -> ProtocolConfig:
-        """The protocol that one choice is composed with."""
-        return self._cell(_at_width(self._overrides(choice)), choice)[0].protocol
+    def config(self, choice: Choice) -> BenchConfig:
+        """What one choice is composed to, its seed aside; one at equal wall-clock as at equal width."""
+        return self._cell(_at_width(self._overrides(choice)), choice)[0]
 
     def _wish(self, choice: Choice) -> Wanted | Waiting:
         overrides = self._overrides(choice)
@@ -205,12 +240,22 @@ class Planner:
         seedless = tuple(override for override in overrides if not _SEED.fullmatch(override))
         if seedless not in self._cells:
             try:
-                config = compose(seedless)
+                config = self._compositions.config(seedless)
                 resolved = resolve(replace(config, seed=0), self._opened)
             except UserError as error:
                 raise UserError(f"{error} (run {choice.label})" if choice.swept else str(error)) from None
             self._cells[seedless] = config, f"{resolved.pair_key}-{resolved.code_version}"
         return self._cells[seedless]
+
+
+def _statuses(store: Store) -> dict[str, Status]:
+    """Of every run that has a record: finished, else how its latest execution ended."""
+    records, statuses = recorded(store), dict[str, Status]()
+    executions = zip(*(map(str, records[name]) for name in ("run_id", "execution_id", "status")), strict=True)
+    for run_id, _, status in sorted(executions):  # executions of a run sort by their start
+        if statuses.get(run_id) is not Status.FINISHED:
+            statuses[run_id] = Status(status)
+    return statuses
 
 
 def _at_width(overrides: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -19,20 +16,21 @@ from rich.console import Console
 
 from bench.config import protocol_hash
 from bench.errors import UserError
-from bench.files import without_home
-from bench.runs.assemble import record_without_fit
-from bench.runs.questions import stored_protocols, sweep_folder
-from bench.runs.record import RunRecord, Status
+from bench.runs.questions import stored_protocols
+from bench.runs.record import Status
 from bench.runs.store import Store
 from bench.sweeps import tables
 from bench.sweeps.evidence import Ladder, Look, check_arms, make_ladder
 from bench.sweeps.grid import Choice, expand, name_of
-from bench.sweeps.launchers import Ending, PoolLauncher
+from bench.sweeps.launchers.base import RunLauncher
+from bench.sweeps.look_table import look_table, nothing_judged
 from bench.sweeps.plan import Member, Plan, Planner
 from bench.sweeps.stages import settle_time_limits, with_reasons
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from bench.sweeps.status.estimate import estimate
+from bench.sweeps.status.state import recorded
+from bench.sweeps.tuning.search import Search
+from bench.sweeps.work import Work
+from bench.tracking.uploads import sync_command
 
 
 class BenchSweeper(Sweeper):
@@ -47,8 +45,6 @@ class BenchSweeper(Sweeper):
         self.params = {str(key): value for key, value in (params or {}).items()}
         self.exclude = [str(line) for line in exclude]
         self.console = Console(highlight=False, soft_wrap=True)
-        self.results: dict[str, RunRecord] = {}
-        self.known: dict[str, set[str]] = {}
         self.written: list[Path] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -64,6 +60,8 @@ class BenchSweeper(Sweeper):
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if isinstance(self.launcher, RunLauncher):
+            self.launcher.console = self.console
 
     def sweep(self, arguments: list[str]) -> int:
         """Run the sweep and return the exit code: 0 all finished, 1 some did not, 130 interrupted.
@@ -74,21 +72,25 @@ class BenchSweeper(Sweeper):
         self.plan = planner.plan(choices)
         if ladder is not None:
             check_arms(self.plan)
-        self.console.print(tables.planned(self.plan), soft_wrap=False)
+        search = Search.of(planner, ladder.choices if ladder else choices, self.store, self.console)
+        self._announce(search, ladder)
         if self.dry_run:
-            if ladder is not None:
-                self.console.print(ladder.outlook)
-            self.console.print("dry_run=true: nothing was run or written")
             return 0
         self.store.prepare()
         self._say_if_the_protocol_changed()
+        self.work = Work(self.store, self.launcher, self.console, self.plan.name)
         look, interrupted = None, False
         try:
-            self._carry_out(planner, choices)
+            if search is not None:
+                search.carry_out(self.work)
+            self._carry_out(planner, choices, search)
             while ladder is not None and (look is None or look.goes_on):
-                look = self._look(planner, ladder)
+                look = self._look(planner, ladder, search)
         except KeyboardInterrupt:
             interrupted = True
+        if search is not None and not search.complete:
+            self.console.print("interrupted while tuning; the same command goes on with it")
+            return 130
         return self._close(arguments, look, interrupted)
 
     def _asked(self, arguments: Sequence[str]) -> tuple[Planner, list[Choice], Ladder | None]:
@@ -101,24 +103,46 @@ class BenchSweeper(Sweeper):
         choices = expand(arguments, self.params, self.loader, self.exclude)
         return Planner(self.question or name_of(choices), arguments, self.store), choices, None
 
-    def _carry_out(self, planner: Planner, choices: Sequence[Choice]) -> None:
+    def _announce(self, search: Search | None, ladder: Ladder | None) -> None:
+        """What will run, and what may come after it."""
+        if search is not None:
+            search.announce()
+        at_a_time = self.launcher.at_a_time if isinstance(self.launcher, RunLauncher) else 1
+        estimated = estimate(self.plan.to_run, recorded(self.store), at_a_time)
+        self.console.print(tables.planned(self.plan, estimated), soft_wrap=False)
+        if self.plan.to_run:
+            self.console.print(f"estimated time: {estimated.sentence}", markup=False)
+        if search is not None:
+            self.console.print("the table counts runs of the recipe as typed; each arm's winner takes its place")
+        if self.dry_run:
+            if ladder is not None:
+                self.console.print(ladder.outlook)
+            self.console.print("dry_run=true: nothing was run or written")
+
+    def _carry_out(self, planner: Planner, choices: Sequence[Choice], search: Search | None) -> None:
         """Run a plan; what waits for runs at equal width comes after them."""
+        choices, without = (choices, []) if search is None else search.tuned(choices)
+        self.plan = planner.plan(choices)
         self._run(self.plan)
         if self.plan.waiting:
             reasons = settle_time_limits(self.plan, self.store)
             self.plan = with_reasons(planner.plan(choices), reasons)
             self._run(self.plan)
+        self.plan = replace(self.plan, waiting=(*self.plan.waiting, *without))
 
-    def _look(self, planner: Planner, ladder: Ladder) -> Look:
+    def _run(self, plan: Plan) -> None:
+        self.written = list(dict.fromkeys([*self.written, plan.write(self.store)]))
+        self.work.carry_out(plan.to_run)
+
+    def _look(self, planner: Planner, ladder: Ladder, search: Search | None) -> Look:
         """Judge what has finished, say so, and run what the next look needs."""
         look = ladder.judge(self.plan, self.store)
         if look.judged:
-            self.console.print(tables.look_table(look), soft_wrap=False)
+            self.console.print(look_table(look), soft_wrap=False)
         else:
-            self.console.print("\n".join(tables.nothing_judged(look)), markup=False)
+            self.console.print("\n".join(nothing_judged(look)), markup=False)
         if look.goes_on:
-            self.plan = planner.plan(ladder.wanted)
-            self._carry_out(planner, ladder.wanted)
+            self._carry_out(planner, ladder.wanted, search)
         return look
 
     def _say_if_the_protocol_changed(self) -> None:
@@ -135,77 +159,30 @@ class BenchSweeper(Sweeper):
     def _close(self, arguments: Sequence[str], look: Look | None, interrupted: bool) -> int:
         """The closing table, what was concluded, and what to type next."""
         plan = self.plan
-        self.console.print(tables.results(plan, self.results), soft_wrap=False)
+        self.console.print(tables.results(plan, self.work.records), soft_wrap=False)
         for path in self.written:
             self.console.print(f"plan: {path}", markup=False)
-        unfinished = sum(self._outcome(member) is not Status.FINISHED for member in plan.members) + len(plan.waiting)
-        if unfinished:
-            runs = len(plan.members) + len(plan.waiting)
-            self.console.print(f"{unfinished} of {runs} did not finish; to repeat only those:")
-            self.console.print(f"  {self._again(arguments)}", markup=False)
+        unfinished = [ended for ended in map(self._outcome, plan.members) if ended is not Status.FINISHED]
+        left = len(unfinished) + len(plan.waiting)
+        if left:
+            self.console.print(
+                f"{left} of {len(plan.members) + len(plan.waiting)} did not finish; to repeat only those:"
+            )
+            self.console.print(f"  {self._again(arguments, unfinished)}", markup=False)
+        upload = sync_command(self.store.results, [member.run_id for member in plan.members])
+        if upload is not None:
+            self.console.print(f"W&B is offline; upload with: {upload}", markup=False)
         if look is not None and look.verdict is not None:
             self.console.print(look.verdict.sentence, markup=False)
-        return 130 if interrupted else int(unfinished > 0)
+        return 130 if interrupted else int(left > 0)
 
-    def _again(self, arguments: Sequence[str]) -> str:
+    def _again(self, arguments: Sequence[str], unfinished: Sequence[Status | None]) -> str:
         """The command that runs what is missing; what has finished is skipped."""
-        kept = [argument for argument in arguments if not argument.startswith("force=")]
-        return shlex.join(["python", "-m", "bench", "-m", *kept, *self.hydra_overrides])
+        kept = [argument for argument in arguments if not argument.startswith(("force=", "retry="))]
+        ended = {status for status in unfinished if status in (Status.FAILED, Status.DIVERGED)}
+        retry = [f"retry={'all' if len(ended) > 1 else ended.pop()}"] if ended else []
+        return shlex.join(["python", "-m", "bench", "-m", *kept, *retry, *self.hydra_overrides])
 
     def _outcome(self, member: Member) -> Status | None:
-        record = self.results.get(member.run_id, member.done)
+        record = self.work.records.get(member.run_id, member.done or member.last)
         return record.status if record else None
-
-    def _run(self, plan: Plan) -> None:
-        """Run what is not finished and was not tried before, through our launcher or one of Hydra's."""
-        self.written = list(dict.fromkeys([*self.written, plan.write(self.store)]))
-        members = [member for member in plan.to_run if member.run_id not in self.results]
-        self.known |= {
-            member.run_id: {record.execution_id for record in self.store.executions(member.run_id)}
-            for member in members
-        }
-        if not members:
-            return
-        if isinstance(self.launcher, PoolLauncher):
-            self.launcher.run(members, sweep_folder(self.store, plan.name) / "logs", self._ended)
-            return
-        jobs, began = [list(member.overrides) for member in members], datetime.now(UTC)
-        for member, job in zip(members, self.launcher.launch(jobs, initial_job_idx=len(self.results)), strict=True):
-            self._ended(_ending(member, began, job))
-
-    def _ended(self, ending: Ending) -> None:
-        """Take in a member's record; write the one that its process could not."""
-        member = ending.member
-        fresh = [r for r in self.store.executions(member.run_id) if r.execution_id not in self.known[member.run_id]]
-        if not fresh:
-            fresh = [_dead(ending)]
-            self.store.write(fresh[0])
-        self.results[member.run_id] = fresh[-1]
-        if not isinstance(self.launcher, PoolLauncher) or self.launcher.workers > 1:
-            line = f"[{len(self.results)}/{len(self.known)}] {member.choice.label}: {tables.sentence(fresh[-1])}"
-            self.console.print(line, markup=False)
-
-
-def _ending(member: Member, began: datetime, job: JobReturn) -> Ending:
-    """What one of Hydra's launchers says of a job."""
-    if job.status is JobStatus.COMPLETED:
-        return Ending(member, began, 0)
-    error = job._return_value  # the property would print and raise it
-    return Ending(member, began, 1, " ".join(f"{type(error).__name__}: {error}".split()))
-
-
-def _dead(ending: Ending) -> RunRecord:
-    """The record of a run whose process could not write one."""
-    member, code = ending.member, ending.code
-    status, kind, message = Status.FAILED, "ProcessDied", f"the process ended with exit code {code} and left no record"
-    if ending.stopped or code in (-signal.SIGINT, 130):
-        status, kind, message = Status.INTERRUPTED, "Interrupted", "stopped before it could write a record"
-    elif code == -signal.SIGKILL:
-        kind = "Killed"
-        message = "killed by SIGKILL, as when memory runs out; try a smaller training.batch_size or data.max_length"
-    elif code < 0:
-        kind, message = signal.Signals(-code).name, f"the process was ended by {signal.Signals(-code).name}"
-    elif ending.said:
-        kind, message = "UserError", ending.said
-    outcome = {"status": status, "error_type": kind, "error_message": without_home(message)}
-    return record_without_fit(member, ending.started_at, outcome)

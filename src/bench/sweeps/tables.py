@@ -1,63 +1,132 @@
-"""What a sweep prints: what will run, how it ended, and what a look at the evidence said."""
+"""What a sweep prints: what will run, what tuning found, and how everything ended."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import mean, median
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from bench.runs.record import RunRecord, Status
-from bench.sweeps.evidence import UNDECIDED, Judged, Look
-from bench.sweeps.plan import AFTER_EQUAL_WIDTH, Plan
+from bench.sweeps.plan import AFTER_EQUAL_WIDTH, Member, Plan
+from bench.sweeps.status.estimate import Estimate
 
 if TYPE_CHECKING:
-    from bench.analysis.evidence import Evidence
+    from bench.sweeps.tuning.tuner import Winner
 
+_MOST_ROWS = 60  # of results with a row a run
+_TOTAL = "total"
 _STYLES = {Status.FINISHED: "green", Status.FAILED: "red", Status.DIVERGED: "red", Status.INTERRUPTED: "yellow"}
 
 
-def planned(plan: Plan) -> Table:
-    """What will run: a row a cell, its seeds counted."""
+def planned(plan: Plan, estimated: Estimate) -> Table:
+    """What will run: a row a cell, its seeds counted. estimated: of `plan.to_run`."""
     left_out = f", {plan.duplicates} duplicates left out" if plan.duplicates else ""
     runs = len(plan.members) + len(plan.waiting)
-    table = _table(f"{plan.name}: {'1 run' if runs == 1 else f'{runs} runs'}{left_out}", "cell")
-    for name in ("seeds", "finished", "to run"):
+    table = titled(f"{plan.name}: {'1 run' if runs == 1 else f'{runs} runs'}{left_out}", "cell")
+    failed = {member.run_id for member in plan.left_out}
+    for name in ("seeds", "finished", *(["failed before"] if failed else []), "to run", "estimated"):
         table.add_column(name, justify="right", overflow="fold")
     to_run = {member.run_id for member in plan.to_run}
-    total, missing, waiting = Counter[str](), Counter[str](), Counter[str]()
+    cells: dict[str, list[Member]] = {}
+    waiting: dict[str, int] = {}
     for member in plan.members:
-        total[member.choice.cell] += 1
-        missing[member.choice.cell] += member.run_id in to_run
+        cells.setdefault(member.choice.cell, []).append(member)
     for run in plan.waiting:
-        total[run.choice.cell] += 1
-        waiting[run.choice.cell] += 1
-    missing += waiting
-    for cell, seeds in total.items():
-        later = f", {AFTER_EQUAL_WIDTH}" if waiting[cell] else ""
-        table.add_row(Text(cell), str(seeds), str(seeds - missing[cell]), f"{missing[cell]}{later}")
+        cells.setdefault(run.choice.cell, [])
+        waiting[run.choice.cell] = waiting.get(run.choice.cell, 0) + 1
+
+    def row(name: str, members: Sequence[Member], later: int, short: str) -> None:
+        ids = {member.run_id for member in members}
+        left, lost = len(ids & to_run), len(ids & failed)
+        state = [str(len(ids) - left - lost), *([str(lost)] if failed else [])]
+        note = f", {AFTER_EQUAL_WIDTH}" if later and name != _TOTAL else ""
+        table.add_row(Text(name), str(len(ids) + later), *state, f"{left + later}{note}", short)
+
+    for cell, members in cells.items():
+        ids = [member.run_id for member in members if member.run_id in to_run]
+        row(cell, members, waiting.get(cell, 0), estimated.of(ids, waiting.get(cell, 0)).short)
     table.add_section()
-    table.add_row("total", str(total.total()), str(total.total() - missing.total()), str(missing.total()))
+    row(_TOTAL, plan.members, len(plan.waiting), replace(estimated, unnamed=len(plan.waiting)).short)
+    return table
+
+
+def winners(found: Mapping[str, Winner], name: str) -> Table:
+    """What tuning found: a row an arm."""
+    table = titled(f"{name}: winners of the tuning", "arm")
+    table.add_column("trial", justify="right")
+    table.add_column("validation accuracy", justify="right")
+    table.add_column("values", overflow="fold")
+    for arm, winner in found.items():
+        table.add_row(Text(arm), str(winner.trial), f"{winner.validation_accuracy:.1%}", Text(" ".join(winner.values)))
     return table
 
 
 def results(plan: Plan, fresh: Mapping[str, RunRecord]) -> Table:
-    """How every member ended. fresh: records of this call, by run id."""
-    table = _table(f"{plan.name}: results", "run")
+    """How every member ended, a row a run; of a large plan a row a cell, and one for each run that did not finish.
+
+    fresh: records of this call, by run id.
+    """
+    large = len(plan.members) > _MOST_ROWS
+    table = titled(f"{plan.name}: results", "cell" if large else "run")
     for name in ("status", "accuracy", "train s", "reason"):
         table.add_column(name, justify="right" if name in ("accuracy", "train s") else "left", overflow="fold")
-    for member in plan.members:
-        record = fresh.get(member.run_id, member.done)
-        status = Text("not run", "yellow")
-        if record is not None:
-            skipped = member.run_id not in fresh
-            status = Text("skipped" if skipped else record.status, "dim" if skipped else _STYLES[record.status])
-        table.add_row(Text(member.choice.label), status, _accuracy(record), _seconds(record), Text(_reason(record)))
+    members = list(plan.members)
+    if large:
+        members = [member for member in members if _status(member, fresh) is not Status.FINISHED]
+        for cell, finished in _finished_by_cell(plan, fresh).items():
+            table.add_row(Text(cell), *_summary(finished, sum(m.choice.cell == cell for m in plan.members)), "")
+        table.add_section()
+    for member in members:
+        record = fresh.get(member.run_id, member.done or member.last)
+        table.add_row(
+            Text(member.choice.label), _state(member, record, fresh), _accuracy(record), _seconds(record),
+            Text(_reason(record)),
+        )  # fmt: skip
     for waiting in plan.waiting:
         table.add_row(Text(waiting.choice.label), Text("not run", "yellow"), "", "", Text(waiting.reason))
     return table
+
+
+def _status(member: Member, fresh: Mapping[str, RunRecord]) -> Status | None:
+    record = fresh.get(member.run_id, member.done or member.last)
+    return record.status if record else None
+
+
+def _state(member: Member, record: RunRecord | None, fresh: Mapping[str, RunRecord]) -> Text:
+    """How a member ended; dim where it did so in an earlier call."""
+    if record is None:
+        return Text("not run", "yellow")
+    if member.run_id in fresh:
+        return Text(record.status, _STYLES[record.status])
+    return Text("skipped", "dim") if record.status is Status.FINISHED else Text(f"{record.status} before", "dim red")
+
+
+def _finished_by_cell(plan: Plan, fresh: Mapping[str, RunRecord]) -> dict[str, list[RunRecord]]:
+    found: dict[str, list[RunRecord]] = {member.choice.cell: [] for member in plan.members}
+    for member in plan.members:
+        record = fresh.get(member.run_id, member.done or member.last)
+        if record is not None and record.status is Status.FINISHED:
+            found[member.choice.cell].append(record)
+    return found
+
+
+def _summary(finished: Sequence[RunRecord], planned: int) -> tuple[Text, str, str]:
+    """Of a cell: how many finished, their mean accuracy and median training time."""
+    style = "green" if len(finished) == planned else "yellow"
+    state = Text(f"{len(finished)} of {planned} finished", style)
+    if not finished:
+        return state, "", ""
+    accuracies = [a for r in finished if (a := _quality(r)) is not None]
+    seconds = [record.train_seconds for record in finished if record.train_seconds is not None]
+    return (
+        state,
+        f"{mean(accuracies):.1%}" if accuracies else "",
+        f"{median(seconds):.1f}" if seconds else "",
+    )
 
 
 def sentence(record: RunRecord) -> str:
@@ -66,72 +135,18 @@ def sentence(record: RunRecord) -> str:
     return ", ".join(fact for fact in facts if fact)
 
 
-def look_table(look: Look) -> Table:
-    """What a look said: a row a task of the headline."""
-    upcoming = f"; next look at {look.next_seeds}" if look.goes_on else ""
-    table = _table(f"look {look.number} of {look.of}, {look.seeds} seeds{upcoming}", "task")
-    for name in ("n", "difference, points"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("verdict", ""):
-        table.add_column(name, overflow="fold")
-    several = len({(entry.evidence.baseline, entry.evidence.alternative) for entry in look.judged}) > 1
-    for entry in look.judged:
-        evidence = entry.evidence
-        arms = f", {evidence.alternative} − {evidence.baseline}" if several else ""
-        table.add_row(
-            Text(f"{evidence.scene.task}{arms}"),
-            str(len(evidence.seeds)),
-            _difference(evidence),
-            Text(_verdict(evidence), "yellow" if evidence.verdict == UNDECIDED else "green"),
-            _what_next(entry),
-        )
-    return table
-
-
-def nothing_judged(look: Look) -> Iterator[str]:
-    """Why a look could judge nothing."""
-    if look.verdict is None:
-        yield f"look {look.number} of {look.of}: no run has finished, so there is nothing to judge"
-        return
-    protocol = look.verdict.protocol
-    yield (
-        f"look {look.number} of {look.of}: no finished pair at model.match={protocol.matching} and "
-        f"model.pooling={protocol.pooling}, which the protocol judges"
-    )
-    for apart in look.verdict.study.apart:
-        yield f"  set apart{f' ({len(apart.run_ids)} runs)' if apart.run_ids else ''}: {apart.reason}"
-
-
-def _table(title: str, first: str) -> Table:
+def titled(title: str, first: str) -> Table:
+    """An empty table with its title at the left and a first column that wraps."""
     table = Table(title=title, title_justify="left")
     table.add_column(first, overflow="fold")
     return table
-
-
-def _difference(evidence: Evidence) -> str:
-    """With its interval, once there is one."""
-    if evidence.difference is not None:
-        interval = evidence.difference
-        return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
-    return f"{sum(evidence.deltas) / len(evidence.deltas):+.2f}" if evidence.deltas else ""
-
-
-def _verdict(evidence: Evidence) -> str:
-    cheaper = evidence.held.cheaper
-    return evidence.verdict if cheaper in (None, "either") else f"{evidence.verdict}, {cheaper} is faster"
-
-
-def _what_next(entry: Judged) -> str:
-    if entry.goes_on:
-        return "goes on"
-    return "closed" if entry.evidence.verdict != UNDECIDED else "ends open"
 
 
 def _accuracy(record: RunRecord | None) -> str:
     """Of the test split; of validation where there is none."""
     if record is None:
         return ""
-    accuracy = record.test_accuracy if record.test_accuracy is not None else record.validation_accuracy
+    accuracy = _quality(record)
     return "" if accuracy is None else f"{accuracy:.1%}"
 
 
@@ -143,3 +158,7 @@ def _reason(record: RunRecord | None) -> str:
     if record is None or record.error_type is None:
         return ""
     return f"{record.error_type}: {record.error_message}"
+
+
+def _quality(record: RunRecord) -> float | None:
+    return record.test_accuracy if record.test_accuracy is not None else record.validation_accuracy

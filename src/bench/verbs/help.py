@@ -31,6 +31,11 @@ keys for every run:
   keep=none|best|all   weights to keep on disk
   dry_run=true      say what would run, and stop
 
+keys for sweeps, beside -m:
+  until=verdict     add seeds look by look, only where the verdict is open
+  tuning.trials=N   first N trials per arm in the same space (conf/tuning)
+  retry=failed|diverged|all   repeat what ended so; the rest is skipped or goes on
+
 flags:
   -m, --multirun    every combination of comma-separated values; finished runs are skipped
   --cfg job         show the composed configuration; every key has a comment in conf/
@@ -59,7 +64,8 @@ def help_for(arguments: Sequence[str], verbs: Mapping[str, str]) -> int:
 
 
 def _overview(verbs: Sequence[str]) -> str:
-    choices = [(f"{group}=", options(group)) for group in groups()] + [("+sweep=", sorted(sweep_files()))]
+    choices = [(f"{group}=", options(group)) for group in groups()]
+    choices += [("+sweep=", sorted(sweep_files())), ("hydra/launcher=", options("hydra/launcher"))]
     width = max(len(name) for name, _ in choices)
     listed = "\n".join(f"  {name:<{width}}  {' '.join(names)}" for name, names in choices)
     return f"{_TOP.format(verbs=', '.join(verbs))}\nwhat can be chosen:\n{listed}\n\n{_KEYS}"

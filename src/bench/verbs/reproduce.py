@@ -53,7 +53,7 @@ def reproduce(arguments: Sequence[str]) -> int:
         from bench.runs.execute import execute
         from bench.tracking import open_trackers
 
-        repeated = execute(resolved, store, claimed, open_trackers, console)
+        repeated = execute(resolved, store, claimed, open_trackers, console=console)
     if not is_first_process():
         return 0
     if repeated.status is Status.INTERRUPTED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -66,9 +65,9 @@ def multirun(overrides: Sequence[str]) -> int:
 # Our plug-ins for Hydra; their keys are in conf/hydra/.
 _PLUGINS = {
     "BenchSweeper": "bench.sweeps.sweeper",
-    "PoolLauncher": "bench.sweeps.pool",
-    "RayLauncher": "bench.sweeps.ray_launcher",
-    "SlurmLauncher": "bench.sweeps.slurm_launcher",
+    "PoolLauncher": "bench.sweeps.launchers.pool",
+    "RayLauncher": "bench.sweeps.launchers.ray_launcher",
+    "SlurmLauncher": "bench.sweeps.launchers.slurm_launcher",
 }
 
 
@@ -83,8 +82,6 @@ def _register_plugins() -> None:
         space = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
         space.__path__ = []
     for name, module in _PLUGINS.items():
-        if importlib.util.find_spec(module) is None:
-            continue  # TEMPORARY
         plugin = getattr(import_module(module), name)
         setattr(ours, name, plugin)
         plugins.register(plugin)
@@ -125,9 +122,10 @@ def _carry_out(config: BenchConfig, console: Console, typed: Sequence[str]) -> R
     with claim(store, resolved.run_id, config.force) as claimed:
         if claimed.finished is None:
             from bench.runs.execute import execute
+            from bench.sweeps.tuning.pruning import pruning_of
             from bench.tracking import open_trackers
 
-            record = execute(resolved, store, claimed, open_trackers, console)
+            record = execute(resolved, store, claimed, open_trackers, console=console, stoppers=pruning_of)
         else:
             record = claimed.finished
             console.print(f"another process has finished run {record.run_id} meanwhile")

@@ -1,0 +1,1 @@
+"""What has become of every run, and how long the rest will take."""

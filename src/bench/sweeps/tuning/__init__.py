@@ -1,0 +1,1 @@
+"""The search for recipes before a comparison, with equal budgets."""
