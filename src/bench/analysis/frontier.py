@@ -15,11 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.json
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
+
+from bench.analysis.best_of import Floats, best_quantile, expected_best
 
 Cost = Literal["train_seconds", "parameters_recurrent", "parameters_total"]
 Scale = Literal["log", "linear"]
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _SCENE = ["scene", "dataset", "embedding", "pooling", "matching"]
@@ -131,36 +132,36 @@ def by_training_size(runs: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     return _means(known, [*_SCENE, "train_texts", "arm"], "quality", alpha)
 
 
-def by_budget(trials: pd.DataFrame) -> pd.DataFrame:
-    """Expected quality of the best of k tuning trials, for every k up to the number that ran.
+def by_budget(trials: pd.DataFrame, *, independent: bool = True) -> pd.DataFrame:
+    """Quality of the best of k tuning trials, for every k up to the number that ran: a row per dataset × arm × k.
 
-    trials: one row a trial with dataset, arm, trial, validation_quality (fraction of 1; missing where the trial
-    failed, which counts as 0). The mean over all subsets of k trials in closed form: the unbiased estimator (Tang et
-    al. 2020) of what Dodge et al. (2019), Show Your Work, estimate with replacement.
-    Columns: dataset, arm, trials (k), quality.
+    trials: one row a trial with dataset, arm, trial (its number), validation_quality (fraction of 1; missing where the
+    trial failed or was stopped early);  independent: random draws, none of them stopped early.
+    Of independent draws it is what is expected (`expected_best`), a failed trial counted as 0, with a band from the
+    tenth to the ninetieth percentile of what k new draws would give (`best_quantile`). Where each trial learns from
+    the earlier ones there is one search alone: the best of its first k trials, without a band, from the first k that
+    has one.
+    Columns: dataset, arm, trials (k), quality, low, high.
     """
-    parts = [pd.DataFrame({"dataset": [], "arm": [], "trials": np.array([], int), "quality": np.array([], float)})]
-    for (dataset, arm), group in trials.groupby(["dataset", "arm"]):
-        quality = expected_best(group["validation_quality"].fillna(0.0).to_numpy(np.float64))
-        names = {"dataset": dataset, "arm": arm, "trials": np.arange(1, len(quality) + 1)}
-        parts.append(pd.DataFrame(names | {"quality": 100 * quality}))
+    parts = [pd.DataFrame({"dataset": [], "arm": []}).assign(**_budget(np.array([]), independent))]
+    for (dataset, arm), group in trials.sort_values("trial").groupby(["dataset", "arm"]):
+        values = _budget(group["validation_quality"].to_numpy(np.float64, na_value=np.nan), independent)
+        parts.append(pd.DataFrame({"dataset": dataset, "arm": arm, **values}))
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def expected_best(values: Floats) -> Floats:
-    """E[max of k of the n values, drawn without replacement] for k = 1 … n.
-
-    The i-th smallest is the largest of k in C(i - 1, k - 1) of the C(n, k) subsets.
-    """
-    n = len(values)
-    i, k = np.arange(1, n + 1), np.arange(1, n + 1)[:, None]
-    larger = np.maximum(i - k, 0)
-    log_share = (
-        special.gammaln(i) - special.gammaln(k) - special.gammaln(larger + 1)
-        - special.gammaln(n + 1) + special.gammaln(k + 1) + special.gammaln(n - k + 1)
-    )  # fmt: skip
-    shares: Floats = np.where(i >= k, np.exp(log_share), 0.0)
-    return shares @ np.sort(values)
+def _budget(quality: Floats, independent: bool) -> dict[str, pd.Series[float] | Integers]:
+    """The columns of one arm. quality: by number of trial, NaN where there is none."""
+    k = np.arange(1, len(quality) + 1)
+    if independent:
+        known = np.nan_to_num(quality)
+        low, high = (best_quantile(known, share) for share in (0.1, 0.9))
+        return {"trials": k, "quality": pd.Series(100 * expected_best(known)), "low": _known(pd.Series(100 * low)),
+                "high": _known(pd.Series(100 * high))}  # fmt: skip
+    best = np.fmax.accumulate(quality) if len(quality) else quality
+    begun = ~np.isnan(best)
+    absent = _known(pd.Series(np.full(begun.sum(), np.nan)))
+    return {"trials": k[begun], "quality": pd.Series(100 * best[begun]), "low": absent, "high": absent}
 
 
 def _means(frame: pd.DataFrame, keys: Sequence[str], column: str, alpha: float) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Which runs can be set side by side: from a table of records to runs that pair by seed, and those set apart.
 
 Two runs pair when everything is equal but what is compared (by default the cell) and what follows from it (its width,
-its forget bias): data and their revision, vectors, recipe, code, precision, seed. Everything else is set apart, with
-the reason.
+its forget bias): data and their revision, vectors, recipe, code, precision, seed. Of tuned runs the search is held
+equal, not what it found for each arm. Everything else is set apart, with the reason.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import pandas as pd
 
 from bench.analysis.arms import arm_labels, compared_columns, followers, simplicity, word
 from bench.analysis.merging import without_conflicts
+from bench.analysis.scenes import MATCHINGS, Scene, by_matching, dataset_names, numbered, scenes_of
+from bench.analysis.tuned import as_searched, budget_columns, largest_budget, why_apart, without_trials
 from bench.config import ProtocolConfig
-from bench.models.sizes import REFERENCE_CELL
 from bench.runs.identity import science_columns
 from bench.runs.record import Status
 
-MATCHINGS = ("parameters", "width", "time")
+__all__ = ["MATCHINGS", "Scene", "SetApart", "Study", "held_columns", "study_of"]
+
 _RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension", "model.hidden_size")
-_NAMED = ("data.name", "embedding.name", "model.pooling")  # stand in a scene's name already
 _MEASURED = (
     "run_id", "execution_id", "seed", "validation_accuracy", "train_seconds", "inference_milliseconds_p50",
     "tokens_per_second", "parameters_total", "parameters_recurrent", "flops_per_token", "peak_memory_bytes",
@@ -34,25 +35,6 @@ _RENAMED = {
     "test_accuracy": "accuracy", "test_macro_f1": "macro_f1", "test_log_loss": "log_loss",
     "inference_milliseconds_p50": "inference_milliseconds", "data.target_accuracy": "target_accuracy",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class Scene:
-    """What is held equal while arms are compared; empty where it is what is compared.
-
-    others: what tells it from a scene of the same four names, such as `training.epochs=4`.
-    """
-
-    dataset: str
-    embedding: str
-    pooling: str
-    matching: str
-    others: str = ""
-
-    @property
-    def task(self) -> str:
-        """A name for people of what is learnt: data and vectors."""
-        return " · ".join(part for part in (self.dataset, self.embedding, self.others) if part)
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ class Study:
 
     factor: the key that is compared;  arms: its values, simplest first;  scenes: by the number in column `scene`;
     runs: one row a run and matching that it answers;  metrics: primary metric by dataset;
-    failures: records that did not finish.
+    failures: records that did not finish;  trials: of tuning, as recorded, finished or not: no evidence.
     """
 
     factor: str
@@ -79,6 +61,7 @@ class Study:
     metrics: dict[str, str]
     apart: tuple[SetApart, ...] = ()
     failures: pd.DataFrame = field(default_factory=pd.DataFrame)
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "model.cell") -> Study:
@@ -91,25 +74,39 @@ def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "mo
     compared = compared_columns(records, compare)
     records, conflicts = without_conflicts(records)
     apart = [SetApart(reason, ()) for reason in conflicts]
+    records, trials = without_trials(records)
+    apart += _trials_apart(trials)
     failures = records[records.status != Status.FINISHED]
     finished = records[records.status == Status.FINISHED]
     runs = _first_executions(finished)
     runs, refused = _usable(runs, protocol)
     apart += refused
     if runs.empty:
-        return Study(compare, (), (), _tidy(runs, {}), {}, tuple(apart), failures)
-    runs = runs.assign(arm=arm_labels(runs, compare, compared), dataset=_dataset_names(runs))
-    runs = _by_matching(runs)
-    held = _held_columns(runs, compare, compared)
+        return Study(compare, (), (), _tidy(runs, {}), {}, tuple(apart), failures, trials)
+    runs = as_searched(runs)
+    runs = runs.assign(arm=arm_labels(runs, compare, compared), dataset=dataset_names(runs))
+    runs = by_matching(runs)
+    held = held_columns(runs, compare, compared)
     runs, replaced = _one_revision(runs, held)
-    runs = runs.assign(scene=_numbered(runs, held))
+    runs, smaller = largest_budget(runs, held)
+    replaced += [SetApart(reason, run_ids) for reason, run_ids in smaller.items()]
+    runs = runs.assign(scene=numbered(runs, held))
     runs, lonely = _with_company(runs, held)
     apart += replaced + lonely
-    scenes = _scenes(runs, held, compare)
-    runs = runs.assign(scene=_numbered(runs, ["scene"]))
+    scenes = scenes_of(runs, held, compare)
+    runs = runs.assign(scene=numbered(runs, ["scene"]))
     metrics = _metrics(runs, protocol)
     arms = tuple(sorted(runs.arm.unique(), key=lambda arm: simplicity(str(arm))))
-    return Study(compare, arms, scenes, _tidy(runs, metrics, scenes), metrics, tuple(apart), failures)
+    return Study(compare, arms, scenes, _tidy(runs, metrics, scenes), metrics, tuple(apart), failures, trials)
+
+
+def _trials_apart(trials: pd.DataFrame) -> list[SetApart]:
+    """Tuning trials, whatever became of them."""
+    if trials.empty:
+        return []
+    run_ids = tuple(dict.fromkeys(trials.run_id))
+    many = "1 tuning trial" if len(run_ids) == 1 else f"{len(run_ids):,} tuning trials"
+    return [SetApart(f"{many}: to choose values for an arm, on validation; no evidence for a verdict", run_ids)]
 
 
 def _first_executions(finished: pd.DataFrame) -> pd.DataFrame:
@@ -142,31 +139,13 @@ def _usable(runs: pd.DataFrame, protocol: ProtocolConfig) -> tuple[pd.DataFrame,
     return runs, apart
 
 
-def _dataset_names(runs: pd.DataFrame) -> pd.Series:
-    """The corpus by name; the reader's own ones by their folder's."""
-    names = runs["data.name"].astype(str)
-    local = names == "local"
-    if local.any():
-        folders = runs["data.path"].astype(str).str.rstrip("/").str.rpartition("/")[2]
-        names = names.where(~local, folders)
-    return names
-
-
-def _by_matching(runs: pd.DataFrame) -> pd.DataFrame:
-    """Each run once for every matching that it answers: the reference cell is as wide as it is large."""
-    timed = runs["model.match"] == "time"
-    plain = runs["hidden_size_resolved"] == runs["model.hidden_size"]
-    sized = (runs["model.match"] == "parameters") | (runs["model.cell"] == REFERENCE_CELL)
-    answered = {"parameters": sized & ~timed, "width": plain & ~timed, "time": timed}
-    return pd.concat([runs[rows].assign(matching=name) for name, rows in answered.items()], ignore_index=True)
-
-
-def _held_columns(runs: pd.DataFrame, compare: str, compared: Sequence[str]) -> list[str]:
+def held_columns(runs: pd.DataFrame, compare: str, compared: Sequence[str]) -> list[str]:
     """What must be equal within a scene: all that numbers depend on, but for what is compared and follows from it."""
     free = {*compared, *followers(compare), "seed"}
     names = [*science_columns(map(str, runs)), *_RESOLVED, "code_version"]
     dataset = [] if compare == "data" else ["dataset"]
-    return [*dataset, "matching", *(name for name in dict.fromkeys(names) if name in runs and name not in free)]
+    science = [name for name in dict.fromkeys(names) if name in runs and name not in free]
+    return [*dataset, "matching", *budget_columns(runs), *science]
 
 
 def _one_revision(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame, list[SetApart]]:
@@ -175,7 +154,7 @@ def _one_revision(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame
     for name, what in (("data_fingerprint", "another revision of the data"), ("code_version", "other code")):
         if name not in held or runs[name].nunique(dropna=False) < 2:
             continue
-        numbers = _numbered(runs, [column for column in held if column not in ("data_fingerprint", "code_version")])
+        numbers = numbered(runs, [column for column in held if column not in ("data_fingerprint", "code_version")])
         sizes = runs.groupby([numbers, runs[name]], dropna=False).agg(n=("run_id", "size"), at=("started_at", "max"))
         kept = sizes.sort_values(["n", "at"]).groupby(level=0).tail(1).index
         own = pd.MultiIndex.from_arrays([numbers, runs[name]])
@@ -186,14 +165,6 @@ def _one_revision(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame
             apart.append(SetApart(reason, tuple(dict.fromkeys(runs[~stays].run_id))))
             runs = runs[stays]
     return runs, apart
-
-
-def _numbered(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """A number for each distinct combination of values, from 0."""
-    varying = [name for name in columns if runs[name].nunique(dropna=False) > 1]
-    if not varying:
-        return pd.Series(0, index=runs.index)
-    return runs.groupby(varying, dropna=False, sort=True).ngroup()
 
 
 def _with_company(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame, list[SetApart]]:
@@ -219,38 +190,14 @@ def _why_alone(run: pd.Series, runs: pd.DataFrame, held: Sequence[str]) -> str:
     names = [name for name in held if name not in free and runs[name].nunique(dropna=False) > 1]
     differ = others[names].map(word).ne(run[names].map(word))
     nearest = differ.sum(axis=1).idxmin()
+    if apart := why_apart(run, others.loc[nearest]):
+        return f"{start}{apart}"
     shown = [
         f"{name} ({word(run[name])}, there {word(others.loc[nearest, name])})"
         for name in names
         if differ.loc[nearest, name]
     ]
     return f"{start}the runs of {others.loc[nearest, 'arm']} differ also in {', '.join(shown[:3])}"
-
-
-def _scenes(runs: pd.DataFrame, held: Sequence[str], compare: str) -> tuple[Scene, ...]:
-    """The scenes in the order of their numbers, each with what tells it from its namesakes."""
-    first = runs.drop_duplicates("scene").sort_values("scene")
-    names = {
-        "dataset": "dataset" if compare != "data" else "",
-        "embedding": "embedding.name" if compare not in ("embedding", "embedding.name") else "",
-        "pooling": "model.pooling" if compare not in ("model", "model.pooling") else "",
-        "matching": "matching",
-    }
-    own = {key: first[column].astype(str) if column else pd.Series("", first.index) for key, column in names.items()}
-    labels = pd.DataFrame(own)
-    namesakes = labels.groupby(list(names), dropna=False).ngroup()
-    rest = [name for name in held if name not in (*_NAMED, "dataset", "matching", "data_fingerprint")]
-    told: list[str] = []
-    for name in rest:  # only what tells more scenes apart than the names before it
-        finer = first.groupby([namesakes, *told, name], dropna=False).ngroups
-        if finer > first.groupby([namesakes, *told], dropna=False).ngroups:
-            told.append(name)
-    others = [" ".join(f"{name}={word(row[name])}" for name in told) for _, row in first.iterrows()]
-    rows = labels.to_numpy(object).tolist()
-    return tuple(
-        Scene(dataset=data, embedding=vectors, pooling=pooling, matching=matching, others=other)
-        for (data, vectors, pooling, matching), other in zip(rows, others, strict=True)
-    )
 
 
 def _metrics(runs: pd.DataFrame, protocol: ProtocolConfig) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Quality against what it costs: time and weights, learning curves, length of text, training texts, tuning budget."""
+"""Quality against what it costs: time and weights, learning curves, length of text, training texts."""
 
 from __future__ import annotations
 
@@ -135,9 +135,3 @@ def training_size(found: Verdict) -> Section:
     return Section(
         "size", "Quality by training size", tuple(_plot(figures_where.by_training_size(frame, study), table))
     )
-
-
-def budget() -> Section:
-    """Expected quality against tuning trials."""
-    words = "No tuning trials are recorded for these runs, so there is no tuning budget to show."
-    return Section("budget", "Tuning budget", (Prose(words),))

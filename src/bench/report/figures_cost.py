@@ -161,37 +161,57 @@ def _target_rows(targets: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def budget(expected: pd.DataFrame, study: Study) -> Figure | None:
-    """Expected validation quality of the best of k tuning trials, a panel a dataset.
+def budget(best: pd.DataFrame, study: Study, *, independent: bool = True) -> Figure | None:
+    """Validation quality of the best of k tuning trials, a panel a task (column `dataset`).
 
-    expected: as `analysis.frontier.by_budget` gives it.
+    best: as `analysis.frontier.by_budget` gives it;  independent: as there: what is expected, or what one search found.
     """
-    if expected.empty:
+    if best.empty:
         return None
-    named = expected.assign(task=expected["dataset"].astype(str))
+    named = best.assign(task=best["dataset"].astype(str))
     names, left_out = first_panels(tasks_of(named))
     drawn = only(named, names)
-    arms = arms_in(drawn, study.arms)
-    trials = int(drawn.groupby(["task", "arm"])["trials"].max().sum())
-    base = alt.Chart().encode(
-        x=alt.X("trials:Q", scale=alt.Scale(zero=False, nice=False),
-                axis=alt.Axis(title="tuning trials", tickCount=5, tickMinStep=1, format="d")),
-        y=quality("quality", "best quality (%)"),
-        color=arms.colour(), tooltip=["task:N", "arm:N", "trials:Q", "quality:Q"],
-    )  # fmt: skip
-    chart = layered(
-        base.mark_line(strokeWidth=2).encode(strokeDash=arms.dash(named=False)),
-        base.mark_point(filled=True, size=30, opacity=1).encode(shape=arms.shape()),
-    )
     last = drawn.groupby(["task", "arm"], sort=False).tail(1)
     spoken = [f"{row.task}, {row.arm} {number(float(str(row.quality)))}%" for row in last.head(6).itertuples()]
+    of = f"{plural(len(names), 'task')}, n = {plural(int(last['trials'].sum()), 'trial')}"
+    rows = tuple(rows_of(_thinned(drawn), ["task", "arm", "trials", "quality", "low", "high"]))
+    chart = in_panels(_budget_chart(arms_in(drawn, study.arms), independent), names)
+    if independent:
+        return Figure(
+            "budget",
+            f"Expected best validation quality against tuning budget: {of}",
+            "Line: what the best of so many random trials is expected to reach, over all subsets of the trials that "
+            "ran; a trial that failed counts as 0. Band: from the tenth to the ninetieth percentile of the best of so "
+            f"many new draws from them.{left_out}",
+            "Expected quality of the best of all trials: " + "; ".join(spoken) + ".",
+            chart,
+            rows,
+        )
     return Figure(
-        "budget",
-        f"Expected best validation quality against tuning budget: {plural(len(names), 'dataset')}, "
-        f"n = {plural(trials, 'trial')}",
-        "What the best of so many random trials is expected to reach, over all subsets of the trials that ran; a trial "
-        f"that failed counts as 0.{left_out}",
-        "Expected quality of the best of all trials: " + "; ".join(spoken) + ".",
-        in_panels(chart, names),
-        tuple(rows_of(_thinned(drawn), ["task", "arm", "trials", "quality"])),
+        "budget-so-far",
+        f"Best validation quality so far against tuning trials: {of}",
+        "The best of the first so many trials of this one search. Its trials depend on the earlier ones, so this is no "
+        f"expectation of what another search would find, and it has no band.{left_out}",
+        "Best quality after all trials: " + "; ".join(spoken) + ".",
+        chart,
+        rows,
+    )
+
+
+def _budget_chart(arms: theme.Arms, independent: bool) -> alt.LayerChart:
+    axis = alt.Axis(title="tuning trials", tickCount=5, tickMinStep=1, format="d")
+    base = alt.Chart().encode(
+        x=alt.X("trials:Q", scale=alt.Scale(zero=False, nice=False), axis=axis),
+        color=arms.colour(), tooltip=["task:N", "arm:N", "trials:Q", "quality:Q", "low:Q", "high:Q"],
+    )  # fmt: skip
+    line, point = quality("quality", "best quality (%)"), base.mark_point(filled=True, size=30, opacity=1)
+    if not independent:
+        return layered(
+            base.mark_line(strokeWidth=2, interpolate="step-after").encode(y=line, strokeDash=arms.dash(named=False)),
+            point.encode(y=line, shape=arms.shape()),
+        )
+    return layered(
+        base.mark_area(opacity=0.15).encode(y=quality("low", "best quality (%)"), y2="high:Q"),
+        base.mark_line(strokeWidth=2).encode(y=line, strokeDash=arms.dash(named=False)),
+        point.encode(y=line, shape=arms.shape()),
     )

@@ -20,6 +20,7 @@ from bench.report.headline import pairs_of_arms
 from bench.report.looks import looks
 from bench.report.numbers import number, plural
 from bench.report.question import EVERYTHING, Question
+from bench.report.searches import budget
 from bench.report.tables import beside, judged, matrix, mcnemar, missing, per_seed, sensitivity, tone_of
 
 _MOST_MATRICES = 6
@@ -118,7 +119,7 @@ def _sections(found: Verdict, question: Question, records: pd.DataFrame, skipped
         costs.learning(found),
         costs.lengths(found),
         costs.training_size(found),
-        costs.budget(),
+        budget(found),
         _mcnemar(_headline_first(found)),
     ] if evidence else []  # fmt: skip
     closing = [
