@@ -15,8 +15,8 @@ from bench.runs.questions import stored_protocols, sweep_members
 from bench.runs.record import Status
 from bench.runs.store import Store
 from bench.sweeps.evidence import Ladder, check_arms, make_ladder
+from bench.sweeps.look_table import nothing_judged
 from bench.sweeps.plan import Member, Plan, Planner
-from bench.sweeps.tables import nothing_judged
 from tests.conftest import Study
 from tests.test_sweeper import records
 

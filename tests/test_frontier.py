@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.analysis.best_of import best_quantile, expected_best
 from bench.analysis.frontier import (
     by_budget,
     by_length,
     by_training_size,
-    expected_best,
     frontier,
     learning_curves,
     length_differences,
@@ -233,3 +233,30 @@ def test_budgets_are_by_arm_and_a_failed_trial_counts() -> None:
     assert answer["quality"].to_list() == pytest.approx([40, 80, 70])
     assert by_budget(trials.iloc[:0]).empty
     assert list(by_budget(trials.iloc[:0]).columns) == list(answer.columns)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.sampled_from([0.1, 0.5, 0.9]))
+def test_the_band_of_the_best_of_k_is_that_of_all_k_new_draws(values: list[float], share: float) -> None:
+    found = best_quantile(np.array(values), share)
+    for k in range(1, len(values) + 1):
+        best = np.sort([max(chosen) for chosen in product(values, repeat=k)])
+        assert found[k - 1] == best[int(np.ceil(share * len(best) - 1e-9)) - 1]
+
+
+def test_the_band_is_no_point_where_all_trials_are_spent() -> None:
+    values = np.random.default_rng(1).random(40)
+    low, high = best_quantile(values, 0.1), best_quantile(values, 0.9)
+    assert low[-1] < high[-1] == values.max()
+    assert (np.diff(low) >= 0).all()
+    assert (low <= high).all()
+
+
+def test_where_trials_learn_from_each_other_the_best_so_far_is_all_there_is_to_say() -> None:
+    trials = pd.DataFrame({"dataset": "mr", "arm": "gru", "trial": [3, 0, 1, 2, 4],
+                           "validation_quality": [0.7, np.nan, 0.8, np.nan, 0.9]})  # fmt: skip
+    answer = by_budget(trials, independent=False)
+    assert answer["trials"].to_list() == [2, 3, 4, 5], "nothing before the first trial that came to its end"
+    assert answer["quality"].to_list() == pytest.approx([80, 80, 80, 90])
+    assert answer[["low", "high"]].isna().all(axis=None)
+    assert list(answer.columns) == list(by_budget(trials).columns)
+    assert by_budget(trials[trials.trial.isin([0, 2])], independent=False).empty

@@ -13,7 +13,7 @@ from bench.runs.assemble import record_without_fit
 from bench.runs.folders import RECORD, run_folders
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
-from bench.sweeps.state import recorded
+from bench.sweeps.status.state import recorded
 from tests.conftest import Study
 from tests.test_sweeper import plan_of
 

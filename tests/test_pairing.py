@@ -183,3 +183,95 @@ def test_no_records_are_an_empty_study() -> None:
     empty = frame_of([record("gru")]).iloc[:0]
     assert isinstance(empty, pd.DataFrame)
     assert study_of(empty, PROTOCOL).arms == ()
+
+
+# -- tuning ---------------------------------------------------------------------------------------------------------
+
+SPACE = "training.learning_rate=0.001..0.1 log,model.dropout=0..0.5"
+
+
+def winner(cell: str, seed: int = 0, rate: float = 0.01, trials: int = 20, **changes: object) -> RunRecord:
+    """A run of an arm's winner."""
+    search = {"tuning__trials": trials, "tuning__space": SPACE, "training__learning_rate": rate}
+    return record(cell, seed, **search | changes)  # type: ignore[arg-type]
+
+
+def trial(cell: str, number: int, **changes: object) -> RunRecord:
+    """A trial of an arm; its test split is not read."""
+    tried = {"tuning__trial": number, "data__use_test": False, "test_accuracy": None, "rate": 0.001 * (number + 1)}
+    return winner(cell, 1000, **tried | changes)  # type: ignore[arg-type]
+
+
+def test_winners_pair_although_each_arm_has_values_of_its_own() -> None:
+    found = study(*(winner("gru", seed, 0.002) for seed in (0, 1)), *(winner("lstm", seed, 0.08) for seed in (0, 1)))
+    (pairs,) = pairs_of(found, PROTOCOL)
+    assert list(pairs.seeds) == [0, 1]
+    assert found.apart == ()
+
+
+def test_what_is_not_searched_still_has_to_be_equal() -> None:
+    found = study(winner("gru"), winner("lstm", training__epochs=3))
+    assert found.scenes == ()
+    assert "differ also in training.epochs (3, there 8)" in reasons(found)
+
+
+def test_trials_are_no_evidence_and_their_number_is_said() -> None:
+    tried = [trial(cell, number) for cell in ("gru", "lstm") for number in range(3)]
+    failed = trial("lstm", 3, status=Status.DIVERGED)
+    found = study(winner("gru"), winner("lstm"), *tried, failed)
+    assert set(found.runs.run_id) == {winner("gru").run_id, winner("lstm").run_id}
+    assert len(found.scenes) == 1
+    assert found.failures.empty
+    (apart,) = found.apart
+    assert apart.reason.startswith("7 tuning trials: ")
+    assert set(apart.run_ids) == {entry.run_id for entry in (*tried, failed)} == set(found.trials.run_id)
+    assert study(*tried).arms == ()
+
+
+def test_a_trial_with_a_test_result_is_no_evidence_either() -> None:
+    found = study(trial("gru", 0, test_accuracy=0.9), trial("lstm", 0, test_accuracy=0.1))
+    assert found.arms == ()
+
+
+def test_a_tuned_run_never_pairs_with_one_that_was_not() -> None:
+    found = study(winner("gru"), record("lstm", training__learning_rate=0.01))
+    assert found.scenes == ()
+    assert "gru on news: this one was tuned (20 trials), those of lstm were not tuned" in reasons(found)
+    assert "lstm on news: this one was not tuned, those of gru were tuned (20 trials)" in reasons(found)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tuning__sampler": "tpe"},
+        {"tuning__pruner": "median"},
+        {"tuning__seed": 7},
+        {"tuning__space": f"{SPACE},x=1|2"},
+    ],
+)
+def test_winners_of_another_search_do_not_pair(other: dict[str, object]) -> None:
+    found = study(winner("gru"), winner("lstm", **other))  # type: ignore[arg-type]
+    assert found.scenes == ()
+    assert f"tuned by another search ({next(iter(other)).replace('__', '.')} differ)" in reasons(found)
+
+
+def test_what_a_search_would_have_been_like_does_not_matter_where_there_was_none() -> None:
+    assert len(study(record("gru", tuning__seed=1), record("lstm", tuning__seed=2, tuning__space=SPACE)).scenes) == 1
+
+
+def test_winners_of_a_raised_budget_are_not_mixed_with_those_of_the_smaller_one() -> None:
+    small = [winner(cell, seed, 0.01, 10) for cell in ("gru", "lstm") for seed in (0, 1)]
+    large = [winner(cell, seed, 0.02, 20) for cell in ("gru", "lstm") for seed in (0, 1)]
+    found = study(*small, *large)
+    assert set(found.runs.run_id) == {run.run_id for run in large}
+    assert "winners of 10 tuning trials, where those of 20 count" in reasons(found)
+    assert not found.runs.duplicated(["scene", "arm", "seed"]).any()
+    half = study(*small, *(run for run in large if run.config["model.cell"] == "gru"))
+    assert set(half.runs.run_id) == {run.run_id for run in small}, "until every arm has the larger budget"
+    assert "winners of 20 tuning trials, where those of 10 count" in reasons(half)
+
+
+def test_a_pooling_that_each_arm_has_chosen_for_itself_is_a_reading_of_its_own() -> None:
+    chosen = {"tuning__space": "model.pooling=max|mean"}
+    found = study(winner("gru", model__pooling="max", **chosen), winner("lstm", model__pooling="mean", **chosen))
+    assert [scene.pooling for scene in found.scenes] == ["tuned"]

@@ -503,6 +503,75 @@ def test_five_hundred_scenes_stay_a_page_of_a_few_megabytes(tmp_path):
     assert (store.results / "reports" / "all" / "index.html").stat().st_size <= 8_000_000
 
 
+SPACE = "training.learning_rate=0.001..0.1 log"
+
+
+def tuned_runs(qualities: dict[str, list[float | None]], **search: Scalar) -> list[RunRecord]:
+    """Winners of a search, and its trials. qualities: on validation, by cell and trial; None where it diverged."""
+    tuning = {"tuning.trials": len(next(iter(qualities.values()))), "tuning.space": SPACE, **search}
+    runs = some_runs(datasets=["sst2"], cells=tuple(qualities))
+    found = [replace(run, config={**run.config, **tuning}) for run in runs]
+    for cell, values in qualities.items():
+        for number, quality in enumerate(values):
+            like = a_run(cell=cell, data="sst2", seed=1000, quality=0.5)
+            config = {**like.config, **tuning, "tuning.trial": number, "training.learning_rate": 0.001 * (number + 1)}
+            ended = failed_with("DivergedError", "loss") | {"hidden_size_resolved": None, "validation_accuracy": None}
+            known = {"test_accuracy": None, "validation_accuracy": quality, "validation_log_loss": 0.5}
+            found.append(replace(like, run_id=f"trial-{cell}-{number}", config={**config, "data.use_test": False},
+                                 **(ended if quality is None else known)))  # type: ignore[arg-type]  # fmt: skip
+    return found
+
+
+def test_the_tuning_budget_is_shown_with_its_band_and_its_winners(tmp_path):
+    store = Store(tmp_path / "results")
+    write(store, tuned_runs({"gru": [0.7, 0.8, None, 0.75], "lstm": [0.6, None, 0.9, 0.9]}))
+    written = ask(store)
+    text = written.html.text
+    assert "Random search, 4 trials each, the same draws for every arm, seed 1000, in training.learning_rate" in text
+    assert (written.folder / "figures" / "budget.svg").is_file()
+    rows = [row for row in written.table("budget") if row["arm"] == "gru" and "width" not in row["dataset"]]
+    assert [int(row["trials"]) for row in rows] == [1, 2, 3, 4]
+    assert float(rows[0]["quality"]) == pytest.approx(100 * (0.7 + 0.8 + 0 + 0.75) / 4)
+    assert float(rows[-1]["quality"]) == pytest.approx(80)
+    assert float(rows[1]["low"]) <= float(rows[1]["quality"]) <= float(rows[1]["high"])
+    best = {row["arm"]: row for row in written.table("winners") if "width" not in row["dataset"]}
+    assert (best["gru"]["trial"], best["gru"]["failed"], best["gru"]["values"]) == (
+        "1", "1", "training.learning_rate=0.002"
+    )  # fmt: skip
+    lstm = [row["trials"] for row in written.table("winners") if row["arm"] == "lstm"]
+    assert lstm == ["4", "4"], "a trial that failed early counts at both matchings"
+    assert (best["lstm"]["trial"], best["lstm"]["trials"]) == ("2", "4"), "of two equal ones the first"
+
+
+def test_trials_are_in_no_table_of_runs_and_the_gaps_say_so(tmp_path):
+    store = Store(tmp_path / "results")
+    write(store, tuned_runs({"gru": [0.7, None], "lstm": [0.6, 0.62]}))
+    written = ask(store)
+    assert set(pd.read_parquet(written.folder / "runs.parquet").seed) == set(range(5))
+    reasons = {row["reason"]: row["runs"] for row in written.table("apart")}
+    assert [runs for reason, runs in reasons.items() if reason.startswith("4 tuning trials")] == ["4"]
+    assert "DivergedError" not in written.html.text
+    assert {row["verdict"] for row in written.table("judged")} == {"lstm"}
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"tuning.sampler": "tpe"}, "Search by TPE, 3 trials each, each one learning from the earlier"),
+        ({"tuning.pruner": "median"}, "those that lagged behind stopped early by the median rule"),
+    ],
+)
+def test_a_search_that_learns_is_not_drawn_as_if_its_trials_were_independent(tmp_path, search, words):
+    store = Store(tmp_path / "results")
+    write(store, tuned_runs({"gru": [0.7, 0.8, 0.75], "lstm": [0.6, 0.62, 0.9]}, **search))
+    written = ask(store)
+    assert words in written.html.text
+    assert "no expectation of what another search would find" in written.html.text
+    assert not (written.folder / "figures" / "budget.svg").exists()
+    rows = [row for row in written.table("budget_so_far") if row["arm"] == "gru" and "width" not in row["dataset"]]
+    assert [float(row["quality"]) for row in rows] == pytest.approx([70, 80, 80])
+
+
 def renamed(run: RunRecord, dataset: str) -> RunRecord:
     """The same run on other data."""
     config = {**run.config, "data.name": dataset}
