@@ -61,7 +61,7 @@ def test_version(door: Study) -> None:
         (["-m", "+sweep=smokee"], "unknown sweep 'smokee': did you mean 'smoke'?"),
         (["-m", "model=gru,lstmm"], "unknown model 'lstmm': did you mean 'lstm'?"),
         (["-m", "hydra/sweeper=basic", "seed=1,2"], "hydra/launcher=pool works with hydra/sweeper=bench only"),
-        (["-m", "hydra.launcher.workers=0"], "hydra.launcher.workers=0: should be a whole number, 1 or more"),
+        (["-m", "hydra.launcher.workers=0"], "hydra.launcher.workers=0: should be auto, or a whole number, 1 or more"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(door: Study, words: list[str], expected: str) -> None:

@@ -103,3 +103,21 @@ def test_tuning_picks_a_recipe_per_arm_and_only_its_winners_enter_the_verdict(st
     again = study.command("-m", *typed)
     assert again.returncode == 0, again.stderr
     assert len(records(study)) == len(trials) + len(winners), "the budget is spent, and everything is there"
+
+
+def test_a_larger_budget_adds_trials_to_the_question_and_its_winners_are_runs_of_their_own(study: Study) -> None:
+    typed = study.overrides("model=gru,lstm", "training.epochs=1", "seed=0", "data.max_length=6")
+    assert study.command("-m", *typed, "tuning.trials=1", "hydra.launcher.workers=2").returncode == 0
+    answer = study.command("-m", *typed, "tuning.trials=2", "hydra.launcher.workers=2")
+    assert answer.returncode == 0, answer.stderr
+    trials = [record for record in records(study) if record.config["tuning.trial"] is not None]
+    winners = [record for record in records(study) if record.config["tuning.trial"] is None]
+    assert sorted((r.config["model.cell"], r.config["tuning.trial"]) for r in trials) == [
+        ("gru", 0), ("gru", 1), ("lstm", 0), ("lstm", 1)
+    ]  # fmt: skip
+    assert sorted(str(r.config["tuning.trials"]) for r in winners) == ["1", "1", "2", "2"]
+    assert len({r.sweep_name for r in records(study)}) == 1
+    report = study.command("report", f"sweep={winners[0].sweep_name}", "protocol.uncommitted=allow")
+    assert report.returncode == 0, report.stderr
+    page = (study.results / "reports" / str(winners[0].sweep_name) / "report.md").read_text()
+    assert "Tuning budget" in page

@@ -243,6 +243,8 @@ _ADVICE = [
 
 def _unreadable(override: str) -> str:
     key, sign, value = override.partition("=")
+    if key.lstrip("+") == "tuning.storage":  # it may hold a password
+        return f"cannot read what {key} is set to: quote it, as in \"{key}='URL'\""
     if not sign or not key:
         return f"cannot read '{override}': write KEY=VALUE, such as model=gru or training.epochs=3"
     return f"cannot read '{override}': quote a value with special characters, as in \"{key}='{value}'\""

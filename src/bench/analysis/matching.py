@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.analysis.merging import without_conflicts
+from bench.analysis.tuned import without_trials
 from bench.runs.identity import science_columns
 from bench.runs.record import Status
 
@@ -19,7 +20,7 @@ def runs_of_both(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFram
     """All executions of both sides with columns `side`, `arm_number` (equal for runs that match), `ambiguous`."""
     kept, set_apart = [], []
     for side, table in (("before", before), ("after", after)):
-        clean, reasons = without_conflicts(table)
+        clean, reasons = without_conflicts(without_trials(table)[0])
         kept.append(clean.assign(side=side))
         set_apart += [f"{side}: {reason}" for reason in reasons]
     runs = pd.concat([table for table in kept if len(table)] or kept, ignore_index=True)

@@ -111,8 +111,8 @@ def _number(value: object) -> str:
 
 def _newest_code(runs: pd.DataFrame) -> pd.DataFrame:
     """Of each scene the trials of the code that ran last, and of each number one: data may have changed."""
-    last = runs.sort_values("started_at").groupby("scene").code_version.transform("last")
-    newest = runs[runs.code_version == last].sort_values("started_at")
+    runs = runs.sort_values("started_at")
+    newest = runs[runs.code_version == runs.groupby("scene").code_version.transform("last")]
     return newest.drop_duplicates(["scene", "arm", "tuning.trial"], keep="last").reset_index(drop=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import UserError
-from bench.runs.questions import StoredProtocol, stored_protocols, sweep_arguments, sweep_members
+from bench.runs.questions import StoredProtocol, stored_protocols, stored_trials, sweep_arguments, sweep_members
 from bench.runs.store import Store
 
 EVERYTHING = "all"  # what a report on all records is called
@@ -15,11 +15,13 @@ EVERYTHING = "all"  # what a report on all records is called
 class Question:
     """A sweep, or everything that lies in a results folder.
 
-    run_ids: planned runs, None for all there are;  asked: the arguments of each plan;  protocols: first fixed first.
+    run_ids: planned runs, None for all there are;  trial_ids: of its tuning;
+    asked: the arguments of each plan;  protocols: first fixed first.
     """
 
     name: str = EVERYTHING
     run_ids: frozenset[str] | None = None
+    trial_ids: frozenset[str] = frozenset()
     asked: tuple[tuple[str, ...], ...] = ()
     protocols: tuple[StoredProtocol, ...] = ()
 
@@ -40,6 +42,7 @@ def read_question(store: Store, sweep: str) -> Question:
     return Question(
         name=sweep,
         run_ids=frozenset(member.run_id for member in members),
+        trial_ids=frozenset(member.run_id for plan in stored_trials(store, sweep) for member in plan.members),
         asked=tuple(sweep_arguments(store, sweep)),
         protocols=tuple(stored_protocols(store, sweep)),
     )

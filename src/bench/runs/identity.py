@@ -93,7 +93,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         "data.fingerprint": corpus.fingerprint,
         "embedding.dimension_resolved": dimension,
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
-        **_pruning(config),
+        **_search(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
     searched, budget = _tuning(config)
@@ -134,10 +134,18 @@ def _science(config: BenchConfig) -> dict[str, Scalar]:
     }
 
 
-def _pruning(config: BenchConfig) -> dict[str, Scalar]:
-    """A trial that may be stopped early is another run than one that goes on to its end."""
-    tuning = config.tuning
-    return {"tuning.pruner": tuning.pruner} if tuning.trial is not None and tuning.pruner != "none" else {}
+def _search(config: BenchConfig) -> dict[str, Scalar]:
+    """What tells a run from the same one without this search.
+
+    A winner's record names the budget that it came from, so another budget is another run. Whether a trial is stopped
+    early depends on the other trials of its study. Any other trial is the same run whatever search it belongs to.
+    """
+    _, budget = _tuning(config)
+    if not budget or config.tuning.trial is None:
+        return budget
+    if config.tuning.pruner == "none":
+        return {}
+    return {key: value for key, value in budget.items() if key != "tuning.trials"} | {"sweep.name": config.sweep.name}
 
 
 def _tuning(config: BenchConfig) -> tuple[list[str], dict[str, Scalar]]:

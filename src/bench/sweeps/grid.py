@@ -78,9 +78,21 @@ def _exclusion(line: str) -> set[str]:
 
 
 def name_of(choices: Iterable[Choice]) -> str:
-    """A name for a question that was typed rather than kept in a file: the same runs have the same name."""
-    asked = sorted(" ".join(sorted(o for o in c.overrides if not o.startswith(_NOT_THE_QUESTION))) for c in choices)
+    """A name for a question that was typed rather than kept in a file: the same runs have the same name.
+
+    A larger tuning budget goes on with the question that it was asked for.
+    """
+    asked = sorted(" ".join(sorted(map(_asked, filter(_is_asked, choice.overrides)))) for choice in choices)
     return f"multirun-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+
+
+def _is_asked(override: str) -> bool:
+    return not override.startswith(_NOT_THE_QUESTION)
+
+
+def _asked(override: str) -> str:
+    key = override.partition("=")[0]
+    return key if key.endswith("tuning.trials") else override
 
 
 def _values(override: Override) -> list[str]:

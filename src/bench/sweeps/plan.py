@@ -25,6 +25,7 @@ from bench.runs.store import Store
 from bench.sweeps.composition import Compositions
 from bench.sweeps.grid import Choice
 from bench.sweeps.status.state import recorded
+from bench.sweeps.tuning.studies import without_password
 
 PLAN_SCHEMA_VERSION = 2
 AFTER_EQUAL_WIDTH = "after equal width"
@@ -154,12 +155,12 @@ class Plan:
                     "pair_key": wanted.pair_key,
                     "arm": wanted.arm,
                     "seed": wanted.config.seed,
-                    "overrides": wanted.overrides,
+                    "overrides": tuple(map(without_password, wanted.overrides)),
                 }
                 for member in self.members
                 for wanted in member.wanted
             ],
-            "waiting": [waiting.overrides for waiting in self.waiting],
+            "waiting": [tuple(map(without_password, waiting.overrides)) for waiting in self.waiting],
         }
         text = json.dumps(content, indent=1) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -176,7 +177,7 @@ class Planner:
         """Begin. marks: further overrides for every run, such as `until=null`."""
         sweep_folder(store, name)  # for its error
         self.name = name
-        self.arguments = tuple(arguments)
+        self.arguments = tuple(map(without_password, arguments))
         self.store = store
         self.marks = ("sweep.member=true", f"sweep.name={name}", *marks)
         self._opened = Opened()

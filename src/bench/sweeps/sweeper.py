@@ -29,6 +29,7 @@ from bench.sweeps.stages import settle_time_limits, with_reasons
 from bench.sweeps.status.estimate import estimate
 from bench.sweeps.status.state import recorded
 from bench.sweeps.tuning.search import Search
+from bench.sweeps.tuning.studies import without_password
 from bench.sweeps.work import Work
 from bench.tracking.uploads import sync_command
 
@@ -178,7 +179,7 @@ class BenchSweeper(Sweeper):
 
     def _again(self, arguments: Sequence[str], unfinished: Sequence[Status | None]) -> str:
         """The command that runs what is missing; what has finished is skipped."""
-        kept = [argument for argument in arguments if not argument.startswith(("force=", "retry="))]
+        kept = [without_password(argument) for argument in arguments if not argument.startswith(("force=", "retry="))]
         ended = {status for status in unfinished if status in (Status.FAILED, Status.DIVERGED)}
         retry = [f"retry={'all' if len(ended) > 1 else ended.pop()}"] if ended else []
         return shlex.join(["python", "-m", "bench", "-m", *kept, *retry, *self.hydra_overrides])

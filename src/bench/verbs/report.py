@@ -127,7 +127,7 @@ def _verdict(request: Request, store: Store, console: Console) -> int:
         records = store.table()
         question = Question() if request.sweep is None else read_question(store, request.sweep)
     if question.run_ids is not None:
-        records = records[records["run_id"].isin(question.run_ids)].reset_index(drop=True)
+        records = records[records["run_id"].isin(question.run_ids | question.trial_ids)].reset_index(drop=True)
     if records.empty:
         raise UserError(_nothing(request, question))
     stored = question.stored.protocol if question.stored else None
