@@ -17,6 +17,8 @@ from types import ModuleType
 
 import pytest
 
+from bench.runs.record import RunRecord
+
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = {
     "sport": ["match", "goal", "team", "league", "coach", "striker", "season", "stadium"],
@@ -79,6 +81,11 @@ class Study:
                 draw.shuffle(words)
                 lines.append(json.dumps({"text": " ".join(words), "label": topic}))
             (self.data / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+    def records(self) -> list[RunRecord]:
+        """All records, first started first."""
+        found = [RunRecord.from_json(path.read_text()) for path in self.results.glob("runs/*/*/record.json")]
+        return sorted(found, key=lambda record: record.started_at)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Type something at the door, in a process of its own, from the study's folder."""

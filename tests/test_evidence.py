@@ -18,7 +18,6 @@ from bench.sweeps.evidence import Ladder, check_arms, make_ladder
 from bench.sweeps.look_table import nothing_judged
 from bench.sweeps.plan import Member, Plan, Planner
 from tests.conftest import Study
-from tests.test_sweeper import records
 
 Quality = Callable[[Member], float | None]
 LOOKS = ("protocol.looks=[3,6,9]", "protocol.pooling=max", "protocol.uncommitted=allow")
@@ -148,7 +147,7 @@ def test_all_looks_can_be_found_by_a_report(study: Study) -> None:
     planner, ladder = begin(study)
     climb(planner, ladder, clear_and_close)
     members = sweep_members(planner.store, "ladder")
-    assert len({member.run_id for member in members}) == len(records(study)) == 2 * 2 * 3 + 2 * 3 + 2 * 6
+    assert len({member.run_id for member in members}) == len(study.records()) == 2 * 2 * 3 + 2 * 3 + 2 * 6
     assert len(members) == 2 * 2 * 2 * 3 + 2 * 6  # the LSTM answers width and parameters at the first look
     assert [stored.protocol.looks for stored in stored_protocols(planner.store, "ladder")] == [[3, 6, 9]]
 
@@ -167,11 +166,11 @@ def test_until_verdict_adds_seeds_judges_and_goes_on_where_it_was(study: Study) 
     ]
     assert told == sorted(told)
     assert answer.stdout.count("goes on") == 1
-    assert sorted(record.seed for record in records(study)) == [0, 0, 1, 1, 2, 2]
+    assert sorted(record.seed for record in study.records()) == [0, 0, 1, 1, 2, 2]
     again = study.command("-m", *arguments)
     assert (again.returncode, again.stdout.count("skipped")) == (0, 6)
     assert again.stdout.splitlines()[-1] == answer.stdout.splitlines()[-1] != ""
-    assert len(records(study)) == 6
+    assert len(study.records()) == 6
 
 
 def test_until_verdict_is_for_several_runs(study: Study) -> None:

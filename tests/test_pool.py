@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import IO
 
 import psutil
 import pyarrow.parquet as pq
@@ -26,9 +25,9 @@ from bench.sweeps.launchers.forking import IMPORTED
 from bench.sweeps.launchers.pool import PoolLauncher
 from bench.sweeps.launchers.processes import Child
 from tests.conftest import Study
+from tests.running import SECONDS, Sweep
 
 ENDLESS = ("training.epochs=100000", "training.patience=null")
-SECONDS = 120.0  # within which what must happen has happened, however busy the machine is
 two_cores = pytest.mark.skipif(usable_cores() < 2, reason="needs two processor cores")
 
 
@@ -37,49 +36,6 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "never happened"
         time.sleep(0.05)
-
-
-def records(study: Study) -> list[RunRecord]:
-    """All records, first started first."""
-    found = [RunRecord.from_json(path.read_text()) for path in study.results.glob("runs/*/*/record.json")]
-    return sorted(found, key=lambda record: record.started_at)
-
-
-class Sweep:
-    """A sweep that is under way, in a process group of its own."""
-
-    def __init__(self, study: Study, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "bench", "-m", *arguments],
-            cwd=study.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.output: IO[str] = self.process.stdout
-        self.text = ""
-
-    def wait_for(self, words: str) -> None:
-        for line in self.output:
-            self.text += line
-            if words in line:
-                return
-        raise AssertionError(f"ended without '{words}':\n{self.text}")
-
-    def below(self) -> list[psutil.Process]:
-        """All processes that it has started."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def members(self) -> list[psutil.Process]:
-        """Those that carry out runs in copies of the server."""
-        return [process for process in self.below() if process.name().startswith("bench ")]
-
-    def server(self) -> psutil.Process:
-        return next(
-            p for p in self.below() if "bench.sweeps.launchers.forking" in p.cmdline() and p not in self.members()
-        )
-
-    def end(self) -> int:
-        self.text += self.output.read()
-        return self.process.wait(timeout=SECONDS)
 
 
 @pytest.fixture
@@ -94,10 +50,7 @@ def begin(study: Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     yield start
     for sweep in started:
-        if sweep.process.poll() is None:
-            sweep.process.terminate()
-            sweep.process.wait(timeout=SECONDS)
-        sweep.output.close()
+        sweep.close()
 
 
 def test_a_run_in_a_copy_is_the_run_of_a_bare_process(study: Study, begin: Callable[..., Sweep]) -> None:
@@ -136,7 +89,7 @@ def test_runs_side_by_side_have_cores_of_their_own_and_as_many_threads(
     assert not first & second
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.end() == 130
-    assert {(record.status, record.threads) for record in records(study)} == {("interrupted", usable_cores() // 2)}
+    assert {(record.status, record.threads) for record in study.records()} == {("interrupted", usable_cores() // 2)}
 
 
 def test_a_sweep_that_is_killed_leaves_no_process_behind_and_its_run_a_record(
@@ -149,7 +102,7 @@ def test_a_sweep_that_is_killed_leaves_no_process_behind_and_its_run_a_record(
     sweep.process.kill()
     _, alive = psutil.wait_procs(below, timeout=SECONDS)
     assert alive == []
-    assert [record.status for record in records(study)] == ["interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted"]
 
 
 def test_a_sweep_goes_on_when_its_server_is_killed(study: Study, begin: Callable[..., Sweep]) -> None:
@@ -159,7 +112,7 @@ def test_a_sweep_goes_on_when_its_server_is_killed(study: Study, begin: Callable
     server.kill()
     assert sweep.end() == 0, sweep.text
     assert not server.is_running()
-    finished = [record.seed for record in records(study) if record.status == "finished"]
+    finished = [record.seed for record in study.records() if record.status == "finished"]
     assert sorted(finished) == [0, 1], sweep.text
 
 
@@ -180,7 +133,7 @@ def test_a_second_sweep_on_the_machine_waits_for_a_device_and_says_so(
 def test_two_sweeps_of_one_question_share_its_runs(study: Study, begin: Callable[..., Sweep]) -> None:
     sweeps = [begin("seed=range(4)", "sweep.name=shared") for _ in range(2)]
     assert [sweep.end() for sweep in sweeps] == [0, 0], sweeps[0].text + sweeps[1].text
-    assert sorted((record.seed, record.status) for record in records(study)) == [
+    assert sorted((record.seed, record.status) for record in study.records()) == [
         (seed, "finished") for seed in range(4)
     ]
     assert "is being carried out already" not in sweeps[0].text + sweeps[1].text
@@ -189,7 +142,7 @@ def test_two_sweeps_of_one_question_share_its_runs(study: Study, begin: Callable
 def test_a_run_that_takes_too_long_is_ended_and_its_record_says_why(study: Study, begin: Callable[..., Sweep]) -> None:
     sweep = begin("seed=0", "hydra.launcher.timeout_seconds=1.5", *ENDLESS)
     assert sweep.end() == 1, sweep.text
-    (record,) = records(study)
+    (record,) = study.records()
     assert (record.status, record.error_type) == ("failed", "TimedOut")
     assert "1.5 s" in (record.error_message or "")
 
@@ -205,7 +158,7 @@ def test_a_second_interruption_ends_what_does_not_listen(study: Study, begin: Ca
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.end() == 130
     assert not member.is_running()
-    assert [record.status for record in records(study)] == ["interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted"]
 
 
 @two_cores

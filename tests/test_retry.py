@@ -9,16 +9,9 @@ import subprocess
 import sys
 import time
 
-from bench.runs.record import RunRecord
 from tests.conftest import Study
 
 DIVERGING = "training.learning_rate=0.02,1e38"
-
-
-def records(study: Study) -> list[RunRecord]:
-    """All records, first started first."""
-    found = [RunRecord.from_json(path.read_text()) for path in study.results.glob("runs/*/*/record.json")]
-    return sorted(found, key=lambda record: record.started_at)
 
 
 def retried(stdout: str) -> list[str]:
@@ -29,16 +22,16 @@ def retried(stdout: str) -> list[str]:
 def test_what_diverged_is_left_until_it_is_asked_for_and_the_sweep_says_how(study: Study) -> None:
     typed = study.overrides(DIVERGING, "training.gradient_clip=null", "training.epochs=1")
     assert study.command("-m", *typed).returncode == 1
-    assert sorted(record.status for record in records(study)) == ["diverged", "finished"]
+    assert sorted(record.status for record in study.records()) == ["diverged", "finished"]
     again = study.command("-m", *typed)
     assert again.returncode == 1, "what failed before still counts"
     assert "diverged before" in again.stdout
-    assert len(records(study)) == 2, "nothing was run"
+    assert len(study.records()) == 2, "nothing was run"
     repeat = study.command(*retried(again.stdout))
     assert "retry=diverged" in retried(again.stdout)
     assert repeat.returncode == 1
-    assert [record.status for record in records(study)].count("diverged") == 2
-    assert [record.status for record in records(study)].count("finished") == 1, "what finished is not repeated"
+    assert [record.status for record in study.records()].count("diverged") == 2
+    assert [record.status for record in study.records()].count("finished") == 1, "what finished is not repeated"
 
 
 def test_retry_chooses_by_how_a_run_ended(study: Study) -> None:
@@ -66,16 +59,16 @@ def test_a_sweep_that_was_killed_goes_on_from_the_checkpoint_of_its_run(study: S
         next(line for line in process.stdout if "epoch 3/400" in line)
         os.kill(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while not records(study) and time.monotonic() < deadline:
+    while not study.records() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert [record.status for record in records(study)] == ["interrupted"], "its run ended with it, and said so"
+    assert [record.status for record in study.records()] == ["interrupted"], "its run ended with it, and said so"
     answer = study.command("-m", *typed)
     assert answer.returncode == 0, answer.stderr
     assert "goes on after epoch" in answer.stdout
-    resumed = next(record for record in records(study) if record.resumed_from)
-    assert resumed.resumed_from == records(study)[0].execution_id
+    resumed = next(record for record in study.records() if record.resumed_from)
+    assert resumed.resumed_from == study.records()[0].execution_id
     assert (resumed.resumed_epochs or 0) >= 2
-    assert [record.status for record in records(study)].count("finished") == 2
+    assert [record.status for record in study.records()].count("finished") == 2
 
 
 def test_tuning_picks_a_recipe_per_arm_and_only_its_winners_enter_the_verdict(study: Study) -> None:
@@ -85,8 +78,8 @@ def test_tuning_picks_a_recipe_per_arm_and_only_its_winners_enter_the_verdict(st
     )  # fmt: skip
     answer = study.command("-m", *typed)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    trials = [record for record in records(study) if record.config["tuning.trial"] is not None]
-    winners = [record for record in records(study) if record.config["tuning.trial"] is None]
+    trials = [record for record in study.records() if record.config["tuning.trial"] is not None]
+    winners = [record for record in study.records() if record.config["tuning.trial"] is None]
     assert len(trials) == 4
     assert {record.test_accuracy for record in trials} == {None}, "trials never read the test split"
     assert {record.seed for record in trials} == {1000}
@@ -102,7 +95,7 @@ def test_tuning_picks_a_recipe_per_arm_and_only_its_winners_enter_the_verdict(st
     assert {member["run_id"] for member in plan["members"]} <= {record.run_id for record in winners}
     again = study.command("-m", *typed)
     assert again.returncode == 0, again.stderr
-    assert len(records(study)) == len(trials) + len(winners), "the budget is spent, and everything is there"
+    assert len(study.records()) == len(trials) + len(winners), "the budget is spent, and everything is there"
 
 
 def test_a_larger_budget_adds_trials_to_the_question_and_its_winners_are_runs_of_their_own(study: Study) -> None:
@@ -110,13 +103,13 @@ def test_a_larger_budget_adds_trials_to_the_question_and_its_winners_are_runs_of
     assert study.command("-m", *typed, "tuning.trials=1", "hydra.launcher.workers=2").returncode == 0
     answer = study.command("-m", *typed, "tuning.trials=2", "hydra.launcher.workers=2")
     assert answer.returncode == 0, answer.stderr
-    trials = [record for record in records(study) if record.config["tuning.trial"] is not None]
-    winners = [record for record in records(study) if record.config["tuning.trial"] is None]
+    trials = [record for record in study.records() if record.config["tuning.trial"] is not None]
+    winners = [record for record in study.records() if record.config["tuning.trial"] is None]
     assert sorted((r.config["model.cell"], r.config["tuning.trial"]) for r in trials) == [
         ("gru", 0), ("gru", 1), ("lstm", 0), ("lstm", 1)
     ]  # fmt: skip
     assert sorted(str(r.config["tuning.trials"]) for r in winners) == ["1", "1", "2", "2"]
-    assert len({r.sweep_name for r in records(study)}) == 1
+    assert len({r.sweep_name for r in study.records()}) == 1
     report = study.command("report", f"sweep={winners[0].sweep_name}", "protocol.uncommitted=allow")
     assert report.returncode == 0, report.stderr
     page = (study.results / "reports" / str(winners[0].sweep_name) / "report.md").read_text()

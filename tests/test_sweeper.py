@@ -8,12 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import IO
 
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,12 +18,12 @@ from hypothesis import strategies as st
 from bench.compose import compose, session
 from bench.errors import UserError
 from bench.runs.assemble import make_record
-from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.sweeps.grid import expand, name_of
 from bench.sweeps.plan import Plan, Planner
 from bench.sweeps.stages import settle_time_limits
 from tests.conftest import Study
+from tests.running import Sweep
 
 ENDLESS = ("training.epochs=100000", "training.patience=null")
 
@@ -41,12 +38,6 @@ def plan_of(study: Study, *arguments: str, name: str | None = None) -> Plan:
 def choices_of(arguments: list[str], params: dict[str, object]) -> list[tuple[str, ...]]:
     with session() as hydra:
         return [choice.overrides for choice in expand(arguments, params, hydra.config_loader)]
-
-
-def records(study: Study) -> list[RunRecord]:
-    """All records, first started first."""
-    found = [RunRecord.from_json(path.read_text()) for path in study.results.glob("runs/*/*/record.json")]
-    return sorted(found, key=lambda record: record.started_at)
 
 
 # -- planning ------------------------------------------------------------------------------------------------------
@@ -158,7 +149,7 @@ def test_a_sweep_runs_what_is_missing_and_skips_what_is_finished(study: Study) -
     assert both.stdout.count("skipped") == 1
     third = study.command("-m", *typed)
     assert (third.returncode, third.stdout.count("skipped")) == (0, 2)
-    kept = records(study)
+    kept = study.records()
     assert [(record.config["model.cell"], record.sweep_name) for record in kept] == [("gru", "pair"), ("lstm", "pair")]
     assert not list(study.results.glob("runs/*/*/weights*"))
     plans = [json.loads(path.read_text()) for path in study.results.glob("sweeps/pair/plan-*.json")]
@@ -171,12 +162,12 @@ def test_a_failing_member_stops_no_other_and_is_told_with_its_reason(study: Stud
     typed = study.overrides("training.learning_rate=1e38,0.02", "training.gradient_clip=null", "sweep.name=rates")
     answer = study.command("-m", *typed)
     assert answer.returncode == 1
-    assert [record.status for record in records(study)] == ["diverged", "finished"]
+    assert [record.status for record in study.records()] == ["diverged", "finished"]
     assert "DivergedError" in answer.stdout
     assert "1 of 2 did not finish; to repeat only those:\n  python -m bench -m " in answer.stdout
     again = study.command("-m", *typed, "retry=diverged")
     assert "[1/1] training.learning_rate=1e+38" in again.stdout
-    assert [record.status for record in records(study)] == ["diverged", "finished", "diverged"]
+    assert [record.status for record in study.records()] == ["diverged", "finished", "diverged"]
 
 
 def test_several_workers_share_the_processor_and_log_to_files(study: Study) -> None:
@@ -187,7 +178,7 @@ def test_several_workers_share_the_processor_and_log_to_files(study: Study) -> N
     logs = [path.read_text() for path in study.results.glob("sweeps/two/logs/*.log")]
     assert len(logs) == 2
     assert all("finished: test accuracy" in log for log in logs)
-    first, second = records(study)
+    first, second = study.records()
     assert first.threads == second.threads == max(1, (first.cpu_cores or 2) // 2)
 
 
@@ -197,14 +188,14 @@ def test_members_do_not_take_themselves_for_part_of_a_distributed_run(
     for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     assert study.command("-m", *study.overrides("model=gru")).returncode == 0
-    assert [record.status for record in records(study)] == ["finished"]
+    assert [record.status for record in study.records()] == ["finished"]
 
 
 def test_hydras_own_launcher_serves_too(study: Study) -> None:
     hydra = ["hydra/launcher=basic", f"hydra.sweep.dir={study.folder / 'hydra'}"]
     answer = study.command("-m", *study.overrides("model=gru,lstm"), *hydra)
     assert answer.returncode == 0, answer.stderr
-    assert [record.status for record in records(study)] == ["finished", "finished"]
+    assert [record.status for record in study.records()] == ["finished", "finished"]
 
 
 # -- equal wall-clock ----------------------------------------------------------------------------------------------
@@ -260,7 +251,7 @@ def test_runs_at_equal_wall_clock_come_after_those_at_equal_width(study: Study) 
     assert planned.stdout.count("1, after equal") == 2, planned.stdout
     answer = study.command("-m", *typed, "hydra.launcher.workers=2")
     assert answer.returncode == 0, answer.stderr
-    kept = records(study)
+    kept = study.records()
     assert [record.config["model.match"] for record in kept] == ["width", "width", "time", "time"]
     faster = min(record.train_seconds or 0 for record in kept[:2])
     assert {record.config["training.max_seconds"] for record in kept[2:]} == {max(0.1, round(faster, 1))}
@@ -273,7 +264,7 @@ def test_what_gets_no_time_limit_is_told_with_the_reason(study: Study) -> None:
     diverging = ("training.learning_rate=1e38", "training.gradient_clip=null", "sweep.name=clock")
     answer = study.command("-m", *study.overrides("model.match=width,time", "model=gru", *diverging))
     assert answer.returncode == 1
-    assert [record.status for record in records(study)] == ["diverged"]
+    assert [record.status for record in study.records()] == ["diverged"]
     assert "not run" in answer.stdout
     assert "no run finished of" in answer.stdout
     assert "2 of 2 did not finish" in answer.stdout
@@ -282,64 +273,19 @@ def test_what_gets_no_time_limit_is_told_with_the_reason(study: Study) -> None:
 # -- ends that nobody planned --------------------------------------------------------------------------------------
 
 
-class Sweep:
-    """A sweep that is under way."""
-
-    def __init__(self, study: Study, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "bench", "-m", *arguments],
-            cwd=study.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.output: IO[str] = self.process.stdout
-        self.text = ""
-
-    def wait_for(self, word: str) -> None:
-        for line in self.output:
-            self.text += line
-            if word in line:
-                return
-        raise AssertionError(f"ended without '{word}':\n{self.text}")
-
-    def members(self, expected: int = 1) -> list[psutil.Process]:
-        """The processes that the launcher has started, once there are as many as expected."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            members = [child for child in psutil.Process(self.process.pid).children(recursive=True) if is_member(child)]
-            if len(members) >= expected:
-                return members
-            time.sleep(0.05)
-        raise AssertionError("too few members were started")
-
-    def end(self) -> int:
-        self.text += self.output.read()
-        return self.process.wait(timeout=60)
-
-
-def is_member(process: psutil.Process) -> bool:
-    """Whether it is a run: a process of its own, or the copy of one that is ready to run."""
-    try:
-        return "sweep.member=true" in process.cmdline() or process.name().startswith("bench ")
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.fixture
 def sweep(study: Study, request: pytest.FixtureRequest) -> Iterator[Sweep]:
     running = Sweep(study, *study.overrides(*request.param))
     yield running
-    if running.process.poll() is None:
-        running.process.terminate()
-        running.process.wait(timeout=60)
-    running.output.close()
+    running.close()
 
 
 @pytest.mark.parametrize("sweep", [("training.epochs=100000,2", "training.patience=null")], indirect=True)
 def test_a_killed_member_gets_a_record_from_its_parent_and_the_sweep_goes_on(study: Study, sweep: Sweep) -> None:
     sweep.wait_for("epoch 1/100000")
-    sweep.members()[0].kill()
+    sweep.wait_for_members()[0].kill()
     assert sweep.end() == 1
-    killed, other = records(study)
+    killed, other = study.records()
     assert (killed.status, killed.error_type) == ("failed", "Killed")
     assert "SIGKILL" in (killed.error_message or "")
     assert killed.config["training.epochs"] == 100000
@@ -351,9 +297,9 @@ def test_a_killed_member_gets_a_record_from_its_parent_and_the_sweep_goes_on(stu
 def test_what_a_member_said_before_it_gave_up_is_in_its_record(study: Study, sweep: Sweep) -> None:
     sweep.wait_for("epoch 1/100000")
     shutil.rmtree(study.data)
-    sweep.members()[0].kill()
+    sweep.wait_for_members()[0].kill()
     assert sweep.end() == 1
-    killed, refused = records(study)
+    killed, refused = study.records()
     assert (killed.error_type, refused.error_type, refused.status) == ("Killed", "UserError", "failed")
     assert f"data.path={study.data}: no such file or folder" in (refused.error_message or "")
 
@@ -364,11 +310,11 @@ def test_an_interrupted_sweep_ends_its_member_with_a_record_and_shows_the_table(
     study: Study, sweep: Sweep, number: signal.Signals
 ) -> None:
     sweep.wait_for("epoch 2/100000")
-    member = sweep.members()[0]
+    member = sweep.wait_for_members()[0]
     os.kill(sweep.process.pid, number)
     assert sweep.end() == 130
     assert not member.is_running()
-    assert [record.status for record in records(study)] == ["interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted"]
     assert "not run" in sweep.text
     assert "2 of 2 did not finish" in sweep.text
 
@@ -377,11 +323,11 @@ def test_an_interrupted_sweep_ends_its_member_with_a_record_and_shows_the_table(
 def test_members_run_side_by_side_and_one_stopped_before_it_could_speak_has_a_record(
     study: Study, sweep: Sweep
 ) -> None:
-    members = sweep.members(2)
+    members = sweep.wait_for_members(2)
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.end() == 130
     assert not any(member.is_running() for member in members)
-    assert [record.status for record in records(study)] == ["interrupted", "interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted", "interrupted"]
     assert sweep.text.count("not run") == 1
 
 
@@ -394,4 +340,4 @@ def test_an_interrupted_run_leaves_a_record_and_exit_code_130(study: Study) -> N
         rest = process.stdout.read()
     assert process.returncode == 130
     assert "interrupted: stopped by SIGINT" in rest
-    assert [record.status for record in records(study)] == ["interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted"]

@@ -46,6 +46,19 @@ class Trackers(Protocol):
         """Take in the final record and close; a line for the person, if there is something to do."""
 
 
+@contextmanager
+def _finishes_in_peace() -> Iterator[None]:
+    """What `_signals_raise` leaves of SIGTERM is put back when the record has been written."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
+@_finishes_in_peace()
 def execute(
     resolved: ResolvedRun,
     store: Store,
@@ -137,21 +150,24 @@ class _SignalsStay(Callback):
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGINT and SIGTERM end the run as interrupted, with a record; a second signal is the default's affair."""
+    """SIGINT and SIGTERM end the run as interrupted, with a record. A second SIGINT is the default's affair; SIGTERM,
+    once heard, is heard no more until `_finishes_in_peace` ends: a dying parent sends it again."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    def settle() -> None:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        settle()
         raise Interrupted(signal.Signals(number).name)
 
-    before = {name: signal.getsignal(name) for name in _SIGNALS}
-    for name in before:
+    before = signal.getsignal(signal.SIGINT)
+    for name in _SIGNALS:
         signal.signal(name, interrupt)
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        settle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _NOT_THE_QUESTION = (
     "dry_run=", "force=", "retry=", "results=", "keep=", "until=", "protocol=", "protocol.", "tuning.storage=", "hydra",
 )  # fmt: skip
+
+_SEED = re.compile(r"\+{0,2}seed=(\d{1,18})")
+_EQUAL_TIME = re.compile(r"\+{0,2}model\.match=time")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,17 @@ def _exclusion(line: str) -> set[str]:
             f"hydra.sweeper.exclude: '{line}' should be KEY=VALUE words, such as 'data=cr model.match=time'"
         )
     return set(words)
+
+
+def seed_of(override: str) -> int | None:
+    """The seed that an override sets; None for any other override."""
+    match = _SEED.fullmatch(override)
+    return int(match[1]) if match else None
+
+
+def at_width(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The same run at equal width, where it is one at equal wall-clock."""
+    return tuple("model.match=width" if _EQUAL_TIME.fullmatch(override) else override for override in overrides)
 
 
 def name_of(choices: Iterable[Choice]) -> str:

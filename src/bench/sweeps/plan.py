@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -23,15 +22,12 @@ from bench.runs.questions import store_protocol, sweep_folder, time_limit
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.sweeps.composition import Compositions
-from bench.sweeps.grid import Choice
+from bench.sweeps.grid import Choice, at_width, seed_of
 from bench.sweeps.status.state import recorded
 from bench.sweeps.tuning.studies import without_password
 
 PLAN_SCHEMA_VERSION = 2
 AFTER_EQUAL_WIDTH = "after equal width"
-
-_SEED = re.compile(r"seed=(\d{1,18})")
-_EQUAL_TIME = re.compile(r"\+{0,2}model\.match=time")
 
 
 @dataclass(frozen=True)
@@ -209,19 +205,19 @@ class Planner:
 
     def config(self, choice: Choice) -> BenchConfig:
         """What one choice is composed to, its seed aside; one at equal wall-clock as at equal width."""
-        return self._cell(_at_width(self._overrides(choice)), choice)[0]
+        return self._cell(at_width(self._overrides(choice)), choice)[0]
 
     def _wish(self, choice: Choice) -> Wanted | Waiting:
         overrides = self._overrides(choice)
-        if (at_width := _at_width(overrides)) != overrides:
-            config, held = self._cell(at_width, choice)
+        if (wide := at_width(overrides)) != overrides:
+            config, held = self._cell(wide, choice)
             if config.training.max_seconds is None:
                 limit = time_limit(self.store, self.name, held)
                 if limit is None:
                     return Waiting(choice, overrides, held)
                 overrides = (*overrides, f"training.max_seconds={limit.seconds}")
         config, held = self._cell(overrides, choice)
-        seeds = [int(match[1]) for match in map(_SEED.fullmatch, overrides) if match]
+        seeds = [seed for seed in map(seed_of, overrides) if seed is not None]
         config = replace(config, seed=seeds[-1]) if seeds else config
         resolved = resolve(config, self._opened)
         return Wanted(choice, overrides, config, held, resolved.run_id, resolved.pair_key, resolved.arm)
@@ -238,7 +234,7 @@ class Planner:
 
     def _cell(self, overrides: tuple[str, ...], choice: Choice) -> tuple[BenchConfig, str]:
         """The configuration of a cell, and what all that is held equal comes to; composed once for all its seeds."""
-        seedless = tuple(override for override in overrides if not _SEED.fullmatch(override))
+        seedless = tuple(override for override in overrides if seed_of(override) is None)
         if seedless not in self._cells:
             try:
                 config = self._compositions.config(seedless)
@@ -257,11 +253,6 @@ def _statuses(store: Store) -> dict[str, Status]:
         if statuses.get(run_id) is not Status.FINISHED:
             statuses[run_id] = Status(status)
     return statuses
-
-
-def _at_width(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """The same run at equal width, where it is one at equal wall-clock."""
-    return tuple("model.match=width" if _EQUAL_TIME.fullmatch(override) else override for override in overrides)
 
 
 def _check_waiting(waiting: Sequence[Waiting], members: Sequence[Member]) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.config import BenchConfig
 from bench.errors import UserError
 from bench.sweeps.composition import Compositions
-from bench.sweeps.grid import Choice
+from bench.sweeps.grid import Choice, at_width, seed_of
 from bench.sweeps.tuning.space import Axis, check_against_grid, check_values
-
-_SEED = re.compile(r"\+{0,2}seed=(\d{1,18})")
-_EQUAL_TIME = re.compile(r"\+{0,2}model\.match=time")
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Arms:
 
     def _add(self, choice: Choice) -> None:
         key = _seedless(choice.overrides)
-        if key not in self._arms and not any(_EQUAL_TIME.fullmatch(override) for override in choice.overrides):
+        if key not in self._arms and at_width(choice.overrides) == choice.overrides:
             swept = tuple(part for part in choice.swept if not part.startswith("seed="))
             self._arms[key] = Arm(key, swept, self._composed(key))
 
@@ -88,7 +84,7 @@ def check_seeds(choices: Sequence[Choice], arms: Arms, seed: int) -> None:
 
     Raises: `UserError` if it is among those that are compared.
     """
-    seeds = {int(match[1]) for choice in choices for match in map(_SEED.fullmatch, choice.overrides) if match}
+    seeds = {seed for choice in choices for seed in map(seed_of, choice.overrides) if seed is not None}
     seeds = seeds or {arm.config.seed for arm in arms}
     if seed in seeds:
         raise UserError(
@@ -104,5 +100,4 @@ def key_of(override: str) -> str:
 
 def _seedless(overrides: Sequence[str]) -> tuple[str, ...]:
     """What the choices of an arm share."""
-    at_width = ("model.match=width" if _EQUAL_TIME.fullmatch(override) else override for override in overrides)
-    return tuple(override for override in at_width if not _SEED.fullmatch(override))
+    return tuple(override for override in at_width(overrides) if seed_of(override) is None)
