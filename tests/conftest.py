@@ -84,8 +84,7 @@ class Study:
 
     def records(self) -> list[RunRecord]:
         """All records, first started first."""
-        found = [RunRecord.from_json(path.read_text()) for path in self.results.glob("runs/*/*/record.json")]
-        return sorted(found, key=lambda record: record.started_at)
+        return records_in(self.results)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Type something at the door, in a process of its own, from the study's folder."""
@@ -93,6 +92,12 @@ class Study:
             [sys.executable, "-m", "bench", *arguments],
             cwd=self.folder, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
+
+
+def records_in(results: Path) -> list[RunRecord]:
+    """All records of a results folder, first started first."""
+    found = [RunRecord.from_json(path.read_text()) for path in results.glob("runs/*/*/record.json")]
+    return sorted(found, key=lambda record: record.started_at)
 
 
 def script_of_docs(name: str) -> ModuleType:

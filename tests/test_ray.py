@@ -19,9 +19,8 @@ import pytest
 
 from bench.errors import UserError
 from bench.runs.lease import holder_of
-from bench.runs.record import RunRecord
 from bench.sweeps.launchers.ray_launcher import RayLauncher
-from tests.conftest import ROOT, Study
+from tests.conftest import ROOT, Study, records_in
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'recurrent-bench[ray]'")
 
@@ -34,12 +33,6 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"still waiting for {what}"
         time.sleep(0.05)
-
-
-def records(results: Path) -> list[RunRecord]:
-    """All records, first started first."""
-    found = [RunRecord.from_json(path.read_text()) for path in results.glob("runs/*/*/record.json")]
-    return sorted(found, key=lambda record: record.started_at)
 
 
 def runs_below(process: int) -> list[psutil.Process]:
@@ -157,7 +150,7 @@ def test_ray_and_the_pool_leave_the_same_records(study: Study, nodes: TwoNodes) 
     of_ray, of_pool = (
         {
             record.run_id: (record.status, record.test_confusion, record.test_accuracy, record.threads, record.steps)
-            for record in records(folder)
+            for record in records_in(folder)
         }
         for folder in (study.folder / "relative" / "on ray", study.results)
     )
@@ -168,7 +161,7 @@ def test_ray_and_the_pool_leave_the_same_records(study: Study, nodes: TwoNodes) 
 def test_two_sweeps_share_the_work(study: Study, nodes: TwoNodes, sweeps: list[Sweep]) -> None:
     sweeps += [Sweep(study, nodes.address, "seed=range(3)", "sweep.name=shared") for _ in range(2)]
     assert [sweep.end() for sweep in sweeps] == [0, 0], "\n".join(sweep.text for sweep in sweeps)
-    made = records(study.results)
+    made = study.records()
     assert [record.status for record in made] == ["finished"] * 3
     assert len({record.run_id for record in made}) == 3
 
@@ -179,15 +172,15 @@ def test_failed_and_killed_runs_are_records_and_the_sweep_goes_on(
     rates = ("training.learning_rate=1e38,0.02", "training.gradient_clip=null")
     sweep = Sweep(study, nodes.address, *rates, "training.epochs=100000,3", "training.patience=null")
     sweeps.append(sweep)
-    wait_until(lambda: len(records(study.results)) == 3 and len(nodes.runs) == 1, "three of four to end")
+    wait_until(lambda: len(study.records()) == 3 and len(nodes.runs) == 1, "three of four to end")
     (endless,) = nodes.runs
     inherited = endless.environ()
     assert inherited["CUDA_VISIBLE_DEVICES"] == ""  # what has not asked for a GPU sees none
     assert inherited["BENCH_CACHE"] == os.environ["BENCH_CACHE"]  # the sweep's, not that of the node
     endless.kill()
     assert sweep.end() == 1, sweep.text
-    assert sorted(record.status for record in records(study.results)) == ["diverged", "diverged", "failed", "finished"]
-    (killed,) = [record for record in records(study.results) if record.status == "failed"]
+    assert sorted(record.status for record in study.records()) == ["diverged", "diverged", "failed", "finished"]
+    (killed,) = [record for record in study.records() if record.status == "failed"]
     assert (killed.error_type, killed.config["training.epochs"]) == ("Killed", 100000)
 
 
@@ -203,7 +196,7 @@ def test_ctrl_c_ends_runs_with_records_and_leaves_nothing_running(
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.end() == 130, sweep.text
     assert all(map(is_over, running))
-    assert [record.status for record in records(study.results)] == ["interrupted", "interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted", "interrupted"]
     assert sweep.text.count("not run") == 2
     assert nodes.runs == []
 
@@ -212,7 +205,7 @@ def test_one_run_may_take_several_processes(study: Study, nodes: TwoNodes) -> No
     ddp = ("hardware=ddp", "hardware.accelerator=cpu", "hardware.threads=null", "training.epochs=1")
     sweep = Sweep(study, nodes.address, *ddp)
     assert sweep.end() == 0, sweep.text
-    (record,) = records(study.results)
+    (record,) = study.records()
     assert (record.status, record.devices, record.threads) == ("finished", 2, 1)
 
 
@@ -231,13 +224,13 @@ def test_a_killed_node_loses_no_run(study: Study, nodes: TwoNodes, sweeps: list[
     try:
         nodes.tell("kill")
         wait_until(lambda: all(map(is_over, lost)), "the runs of the dead node to end")
-        assert not records(study.results)
+        assert not study.records()
         assert sweep.end() == 0, sweep.text
     finally:
         nodes.tell("add")
     assert "its Ray worker or node was lost (NodeDiedError); retry 1 of 3" in sweep.text
     assert "state-dump" not in sweep.text
-    finished = {record.run_id for record in records(study.results) if record.status == "finished"}
+    finished = {record.run_id for record in study.records() if record.status == "finished"}
     assert len(finished) == 2
     assert "goes on after epoch" in "".join(path.read_text() for path in study.results.glob("sweeps/*/logs/*.log"))
 
@@ -249,7 +242,7 @@ def test_without_an_address_ray_is_started_here_and_shut_down(study: Study) -> N
         seen += [p for p in psutil.Process(sweep.process.pid).children(recursive=True) if p not in seen]
         time.sleep(0.1)
     assert sweep.end() == 0, sweep.text
-    assert [record.status for record in records(study.results)] == ["finished"]
+    assert [record.status for record in study.records()] == ["finished"]
     assert len(seen) > 3
     wait_until(lambda: all(map(is_over, seen)), "Ray to have ended")
     assert "WARNING" not in sweep.text

@@ -8,16 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 import bench
 from bench.runs.lease import holder_of
-from bench.runs.record import RunRecord
 from bench.runs.store import PREDICTIONS, WEIGHTS
-from tests.conftest import Study
+from tests.conftest import Study, records_in
 from tests.slurm_cluster import Slurm, missing, running_slurm
 
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=0.5")
@@ -87,12 +85,6 @@ def start(study: Study, slurm: Slurm) -> Iterator[Callable[..., Sweep]]:
             sweep.process.wait()
 
 
-def records(results: Path) -> list[RunRecord]:
-    """All records, first started first."""
-    found = [RunRecord.from_json(path.read_text()) for path in results.glob("runs/*/*/record.json")]
-    return sorted(found, key=lambda record: record.started_at)
-
-
 def job_of(slurm: Slurm, number: int) -> str:
     """The id of an array's element."""
     return next(job for job in slurm.jobs("running") if job.endswith(f"_{number}"))
@@ -107,7 +99,7 @@ def test_a_sweep_on_slurm_leaves_the_same_records_as_one_on_this_machine(study: 
     done = study.command("-m", *study.overrides(*grid, f"results={here}"), "hydra.launcher.workers=2")
     assert done.returncode == 0, done.stderr
     found = [
-        sorted((r.run_id, r.status, r.test_accuracy, r.test_log_loss, r.threads) for r in records(folder))
+        sorted((r.run_id, r.status, r.test_accuracy, r.test_log_loss, r.threads) for r in records_in(folder))
         for folder in (study.results, here)
     ]
     assert len(found[0]) == 4
@@ -124,7 +116,7 @@ def test_a_pre_empted_run_goes_on_from_its_checkpoint_as_if_nothing_had_been(
     run.suspend()  # however fast it is: Slurm's warning wakes it
     slurm.occupy()
     assert sweep.end() == 0, sweep.text
-    stopped, finished = records(study.results)
+    stopped, finished = study.records()
     assert (stopped.status, finished.status) == ("interrupted", "finished")
     assert "SIGTERM" in (stopped.error_message or "")
     assert finished.resumed_from == stopped.execution_id
@@ -150,7 +142,7 @@ def test_cancelled_and_killed_jobs_leave_records_and_the_sweep_goes_on(
     job.kill()
     run.kill()
     assert sweep.end() == 1, sweep.text
-    found = {record.config["training.epochs"]: record for record in records(study.results)}
+    found = {record.config["training.epochs"]: record for record in study.records()}
     assert {epochs: record.status for epochs, record in found.items()} == {
         ENDLESS: "interrupted", ENDLESS + 1: "failed", 2: "finished"
     }  # fmt: skip
@@ -165,7 +157,7 @@ def test_one_run_may_have_several_devices(study: Study, slurm: Slurm) -> None:
     keys = ("hydra.launcher.cpus_per_run=2", "hydra.launcher.memory_gb=0.5", 'hydra.launcher.setup=["echo ready"]')
     done = study.command("-m", *without_threads, *ON_SLURM, *keys, "+hydra.launcher.additional.comment=ours")
     assert done.returncode == 0, done.stdout + done.stderr
-    (record,) = records(study.results)
+    (record,) = study.records()
     assert (record.status, record.devices, record.threads) == ("finished", 2, 1)
     assert sum(map(sum, record.test_confusion or [])) == 30
     (script,) = study.results.glob("sweeps/*/logs/slurm/*_submission.sh")
@@ -179,7 +171,7 @@ def test_a_stopped_sweep_leaves_no_job_behind(study: Study, slurm: Slurm, start:
     sweep.wait_for_training(2)
     os.kill(sweep.process.pid, signal.SIGINT)
     assert sweep.end() == 130, sweep.text
-    assert [record.status for record in records(study.results)] == ["interrupted", "interrupted"]
+    assert [record.status for record in study.records()] == ["interrupted", "interrupted"]
     assert sweep.text.count("not run") == 1
     assert slurm.jobs("pending,running") == []
 
@@ -199,8 +191,8 @@ def test_jobs_outlive_a_killed_sweep_and_the_next_one_repeats_nothing(
         run.resume()
     assert following.end() == 0, following.text
     assert "Slurm job" not in following.text
-    assert [record.status for record in records(study.results)] == ["finished", "finished"]
-    assert {record.resumed_from for record in records(study.results)} == {None}
+    assert [record.status for record in study.records()] == ["finished", "finished"]
+    assert {record.resumed_from for record in study.records()} == {None}
 
 
 def test_what_slurm_refuses_is_told_in_its_words(study: Study, slurm: Slurm) -> None:

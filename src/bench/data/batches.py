@@ -124,7 +124,8 @@ class BucketSampler(Sampler[Share]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Share]:
-        return (share_of(batch, self.rank, self.world_size) for batch in self.batches())
+        for batch in self.batches():  # drawn at the first batch, by when a resumed fit has told its epoch
+            yield share_of(batch, self.rank, self.world_size)
 
     def batches(self) -> list[np.ndarray]:
         """All batches of the current epoch, over all processes."""

@@ -119,6 +119,16 @@ class Store:
                 _log.warning("skipped %s", error)
         return sorted(records, key=lambda record: (record.started_at, record.execution_id))
 
+    def recorded(self, run_id: str) -> set[str]:
+        """The executions of a run that have a record, none of which is read."""
+        return set(run_folder(str(self.runs / run_id)).recorded)
+
+    def standing(self, run_id: str) -> RunRecord | None:
+        """The record that a run stands for: its first finished execution's, else its latest one's; None without any."""
+        executions = self.executions(run_id)
+        finished = (record for record in executions if record.status is Status.FINISHED)
+        return next(finished, executions[-1] if executions else None)
+
     def finished(self, run_id: str) -> RunRecord | None:
         """The first finished execution of a run, the one whose quality counts; None where there is none."""
         return next((record for record in self.executions(run_id) if record.status is Status.FINISHED), None)
@@ -141,11 +151,10 @@ class Store:
         if len(matches) > 1:
             shown = ", ".join(matches[:6]) + (", …" if len(matches) > 6 else "")
             raise UserError(f"'{prefix}' names {len(matches)} runs, add letters: {shown}")
-        executions = self.executions(matches[0])
-        if not executions:
+        record = self.standing(matches[0])
+        if record is None:
             raise UserError(f"run {matches[0]} in {self.results} holds no readable record: run it again")
-        finished = (record for record in executions if record.status is Status.FINISHED)
-        return next(finished, executions[-1])
+        return record
 
     def table(self) -> pandas.DataFrame:
         """All records, one row an execution, first started first; columns as in `bench.runs.index.columns`.

@@ -18,10 +18,8 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from bench.config import HardwareConfig
-from bench.data.batches import Batch, BucketSampler
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather
 from bench.embeddings.table import EmbeddingTable, build_table
@@ -49,21 +47,6 @@ class Evaluation:
     validation: SplitQuality
     test: SplitQuality | None
     predictions: Predictions
-
-
-class _Batches(TextDataModule):
-    """Batches that begin with the epoch that a resumed fit goes on with."""
-
-    def __init__(self, prepared: PreparedData, batch_size: int, seed: int, checkpoints: Checkpoints) -> None:
-        super().__init__(prepared, batch_size, seed)
-        self.checkpoints = checkpoints
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Lightning tells the sampler of the epoch only after it has made the first iterator, which draws the order."""
-        loader = super().train_dataloader()
-        assert isinstance(loader.sampler, BucketSampler)
-        loader.sampler.set_epoch(self.checkpoints.resumed_epochs or 0)
-        return loader
 
 
 class Fit:
@@ -142,7 +125,7 @@ class Fit:
         config = self.resolved.config
         planned = self.steps_per_epoch * config.training.epochs
         module = Classifier(self.network, config.training, self.data.classes, planned, config.seed)
-        batches = _Batches(self.data, config.training.batch_size, config.seed, self.checkpoints)
+        batches = TextDataModule(self.data, config.training.batch_size, config.seed)
         try:
             self.trainer.fit(module, datamodule=batches, ckpt_path=saved, weights_only=True)
         finally:  # this process's own view: after a failure, others may be gone

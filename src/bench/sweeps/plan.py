@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.runs.environment import code_version
 from bench.runs.identity import Opened, resolve
+from bench.runs.index import Columns
 from bench.runs.questions import store_protocol, sweep_folder, time_limit
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
@@ -176,6 +177,7 @@ class Planner:
         self.arguments = tuple(map(without_password, arguments))
         self.store = store
         self.marks = ("sweep.member=true", f"sweep.name={name}", *marks)
+        self.records: Columns = {}  # what was recorded when the latest plan was made
         self._opened = Opened()
         self._compositions = Compositions()
         self._cells: dict[tuple[str, ...], tuple[BenchConfig, str]] = {}
@@ -194,7 +196,8 @@ class Planner:
             else:
                 wanted.setdefault(wish.run_id, {}).setdefault((wish.pair_key, wish.arm), wish)
         self._compositions.keep()
-        statuses = _statuses(self.store)
+        self.records = recorded(self.store)
+        statuses = _statuses(self.records)
         members = [
             Member(run_id, code_version(), tuple(wishes.values()), statuses.get(run_id), self.store)
             for run_id, wishes in wanted.items()
@@ -245,9 +248,9 @@ class Planner:
         return self._cells[seedless]
 
 
-def _statuses(store: Store) -> dict[str, Status]:
+def _statuses(records: Columns) -> dict[str, Status]:
     """Of every run that has a record: finished, else how its latest execution ended."""
-    records, statuses = recorded(store), dict[str, Status]()
+    statuses: dict[str, Status] = {}
     executions = zip(*(map(str, records[name]) for name in ("run_id", "execution_id", "status")), strict=True)
     for run_id, _, status in sorted(executions):  # executions of a run sort by their start
         if statuses.get(run_id) is not Status.FINISHED:

@@ -27,7 +27,6 @@ from bench.sweeps.look_table import look_table, nothing_judged
 from bench.sweeps.plan import Member, Plan, Planner
 from bench.sweeps.stages import settle_time_limits, with_reasons
 from bench.sweeps.status.estimate import estimate
-from bench.sweeps.status.state import recorded
 from bench.sweeps.tuning.search import Search
 from bench.sweeps.tuning.studies import without_password
 from bench.sweeps.work import Work
@@ -74,7 +73,7 @@ class BenchSweeper(Sweeper):
         if ladder is not None:
             check_arms(self.plan)
         search = Search.of(planner, ladder.choices if ladder else choices, self.store, self.console)
-        self._announce(search, ladder)
+        self._announce(planner, search, ladder)
         if self.dry_run:
             return 0
         self.store.prepare()
@@ -104,12 +103,12 @@ class BenchSweeper(Sweeper):
         choices = expand(arguments, self.params, self.loader, self.exclude)
         return Planner(self.question or name_of(choices), arguments, self.store), choices, None
 
-    def _announce(self, search: Search | None, ladder: Ladder | None) -> None:
+    def _announce(self, planner: Planner, search: Search | None, ladder: Ladder | None) -> None:
         """What will run, and what may come after it."""
         if search is not None:
             search.announce()
         at_a_time = self.launcher.at_a_time if isinstance(self.launcher, RunLauncher) else 1
-        estimated = estimate(self.plan.to_run, recorded(self.store), at_a_time)
+        estimated = estimate(self.plan.to_run, planner.records, at_a_time)
         self.console.print(tables.planned(self.plan, estimated), soft_wrap=False)
         if self.plan.to_run:
             self.console.print(f"estimated time: {estimated.sentence}", markup=False)

@@ -39,10 +39,7 @@ class Work:
         Raises: `KeyboardInterrupt` on Ctrl-C, after what was running has ended.
         """
         members = [member for member in members if member.run_id not in self.records]
-        self._known |= {
-            member.run_id: {record.execution_id for record in self.store.executions(member.run_id)}
-            for member in members
-        }
+        self._known |= {member.run_id: self.store.recorded(member.run_id) for member in members}
         if not members:
             return
         if isinstance(self.launcher, RunLauncher):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.config import WandbConfig
 from bench.runs.identity import ResolvedRun
-from bench.runs.record import RunRecord, Status
+from bench.runs.record import RunRecord
 from bench.runs.store import CURVE, PREDICTIONS, Store
 from bench.tracking.description import describe_record
 from bench.tracking.uploads import wandb_folders
@@ -43,13 +43,7 @@ def without_mirror(store: Store, run_ids: Collection[str]) -> list[RunRecord]:
     """Of these runs, the records of those that W&B has no folder of on this disk: the first finished execution's, else
     the latest one's."""
     mirrored = {folder.run_id for folder in wandb_folders(store.results)}
-    records = []
-    for run_id in run_ids:
-        executions = [] if run_id in mirrored else store.executions(run_id)
-        if executions:
-            finished = (record for record in executions if record.status is Status.FINISHED)
-            records.append(next(finished, executions[-1]))
-    return records
+    return [record for run_id in run_ids if run_id not in mirrored and (record := store.standing(run_id)) is not None]
 
 
 def wandb_of(records: Iterable[RunRecord]) -> WandbConfig:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from rich.console import Console
 
+from bench.config import HardwareConfig
 from bench.errors import UserError
 from bench.sweeps.launchers.queue import Queue
 
@@ -57,19 +57,6 @@ class RunLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Hydra's interface for jobs; ours are runs, see `run`."""
         raise NotImplementedError
-
-
-@contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does, so that no run is left behind without its parent."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Interruption:
@@ -116,3 +103,13 @@ def checked_whole(key: str, number: int, least: int) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise UserError(f"hydra.launcher.{key}={number}: should be a whole number, {least} or more")
     return number
+
+
+def occupied(hardware: HardwareConfig, cpus_per_run: int, gpus_per_run: float) -> tuple[int, float]:
+    """Cores and GPUs of a run on a cluster: at least a core, and a GPU where it uses GPUs, for each of its devices.
+
+    gpus_per_run: a run of one device may have a part of one.
+    """
+    on_gpus = hardware.accelerator == "gpu" or (hardware.accelerator == "auto" and gpus_per_run > 0)
+    least = hardware.devices if on_gpus and (hardware.devices > 1 or not gpus_per_run) else 0
+    return max(cpus_per_run, hardware.devices), max(gpus_per_run, least)

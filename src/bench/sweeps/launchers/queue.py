@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bench.runs.folders import RECORD
 from bench.runs.lease import holder_of
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
@@ -37,7 +36,7 @@ class Queue:
         self._numbers = {member.run_id: number for number, member in enumerate(members, start=1)}
         self._waiting = deque(members)
         self._elsewhere: deque[Member] = deque()
-        self._known = {member.run_id: _recorded(store, member.run_id) for member in members}
+        self._known = {member.run_id: store.recorded(member.run_id) for member in members}
         self._looked = 0.0
         self._ended = ended
         self._found = found
@@ -105,27 +104,22 @@ class Queue:
 
     def _ended_elsewhere(self, member: Member) -> bool:
         """Take over how another process ended a run: a finished one always, a failed one if that is news."""
-        record = None
-        if not member.config.force:
-            record = self.store.finished(member.run_id) or self._fresh_failure(member)
+        executions = [] if member.config.force else self.store.executions(member.run_id)
+        finished = (record for record in executions if record.status is Status.FINISHED)
+        record = next(finished, None) or self._fresh_failure(member, executions)
         if record is not None:
             self.taken_over += 1
             self._found(member, record)
         return record is not None
 
-    def _fresh_failure(self, member: Member) -> RunRecord | None:
+    def _fresh_failure(self, member: Member, executions: Sequence[RunRecord]) -> RunRecord | None:
         """One of this sweep's time: what failed before it has been chosen to be tried again."""
         return next(
             (
                 record
-                for record in reversed(self.store.executions(member.run_id))
+                for record in reversed(executions)
                 if record.execution_id not in self._known[member.run_id]
                 and record.status in (Status.FAILED, Status.DIVERGED)
             ),
             None,
         )
-
-
-def _recorded(store: Store, run_id: str) -> set[str]:
-    """The executions of a run that have a record."""
-    return {path.parent.name for path in (store.runs / run_id).glob(f"*/{RECORD}")}

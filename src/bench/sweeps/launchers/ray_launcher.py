@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UserError
 from bench.runs.processor import usable_cores
-from bench.sweeps.launchers.base import Interruption, RunLauncher, checked_seconds, checked_whole
+from bench.sweeps.launchers.base import Interruption, RunLauncher, checked_seconds, checked_whole, occupied
 from bench.sweeps.launchers.live import LiveView
 from bench.sweeps.launchers.processes import Outcome, environment
 from bench.sweeps.launchers.queue import Queue
@@ -73,11 +73,8 @@ class RayLauncher(RunLauncher):
             raise KeyboardInterrupt
 
     def needs_of(self, member: Member) -> Needs:
-        """What a run occupies: at least a core, and a GPU where it uses GPUs, for each of its devices."""
-        hardware = member.config.hardware
-        on_gpus = hardware.accelerator == "gpu" or (hardware.accelerator == "auto" and self.gpus_per_run > 0)
-        several = hardware.devices if on_gpus and (hardware.devices > 1 or not self.gpus_per_run) else 0
-        return Needs(max(self.cpus_per_run, hardware.devices), max(self.gpus_per_run, several))
+        """What a run occupies."""
+        return Needs(*occupied(member.config.hardware, self.cpus_per_run, self.gpus_per_run))
 
     def task_of(self, member: Member, results: Path, logs: Path) -> RayRun:
         """What a node is sent."""

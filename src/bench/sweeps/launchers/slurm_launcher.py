@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 
 from bench.errors import UserError
 from bench.sweeps.launchers import slurm
-from bench.sweeps.launchers.base import Interruption, RunLauncher, checked_seconds, checked_whole
+from bench.sweeps.launchers.base import Interruption, RunLauncher, checked_seconds, checked_whole, occupied
 from bench.sweeps.launchers.processes import Outcome
 from bench.sweeps.launchers.queue import Queue
 from bench.sweeps.launchers.slurm_array import Submitted, ended, submit
@@ -141,11 +141,9 @@ class SlurmLauncher(RunLauncher):
             queue.give_back(member)
 
     def _needs(self, member: Member) -> tuple[int, int]:
-        """Processor cores and GPUs of a run: at least one for each of its devices."""
-        hardware = member.config.hardware
-        on_gpus = hardware.accelerator == "gpu" or (hardware.accelerator == "auto" and self.gpus_per_run > 0)
-        gpus = max(self.gpus_per_run, hardware.devices) if on_gpus else self.gpus_per_run
-        return max(self.cpus_per_run, hardware.devices), gpus
+        """Processor cores and GPUs of a run."""
+        cpus, gpus = occupied(member.config.hardware, self.cpus_per_run, self.gpus_per_run)
+        return cpus, int(gpus)
 
     def _overrides(self, member: Member, cpus: int) -> tuple[str, ...]:
         hardware = member.config.hardware
