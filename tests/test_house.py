@@ -15,7 +15,7 @@ from tests.conftest import ROOT, script_of_docs
 
 SOURCE = ROOT / "src" / "bench"
 FLOORS = [
-    {"config", "compose", "seeds", "errors", "files", "distributed"},
+    {"config", "compose", "seeds", "errors", "files", "remembered", "distributed"},
     {"data", "embeddings"},
     {"models"},
     {"runs"},

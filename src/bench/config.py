@@ -23,6 +23,7 @@ Scalar = str | int | float | bool | None
 Cell = Literal["rnn", "lstm", "gru"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
+Probe = Literal["parity", "anbn", "negation", "agreement"]
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -51,9 +52,15 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class DataConfig:
-    """A corpus for text classification: where it is found, and how its texts become tokens."""
+    """A labelled corpus: where it is found or how it is generated, and how its texts become tokens."""
 
     name: Annotated[str, Field(min_length=1)]
+    task: Literal["classification", "tagging"] = "classification"
+    probe: Probe | None = None
+    length: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    test_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    size: Annotated[int, Field(ge=10, le=100_000_000)] | None = None
+    probe_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     path: str | None = None
     mirror: str | None = None
     package: str | None = None
@@ -63,12 +70,17 @@ class DataConfig:
     hub_splits: dict[str, str] | None = None
     text_column: str = "text"
     label_column: str = "label"
+    text_start_column: str | None = None
     labels: list[str] | None = None
     deduplicate: bool = False
     validation_fraction: Fraction = 0.1
+    tokens: Literal["word", "char"] = "word"
     lowercase: bool = True
     strip_html: bool = False
+    unicode_form: Literal["NFC", "NFKC"] | None = "NFC"
     max_length: Annotated[int, Field(ge=1, le=100_000)] = 256
+    truncation: Literal["head", "tail", "both"] = "head"
+    shuffle_words: bool = False
     vocabulary_size: Annotated[int, Field(ge=3)] = 30_000
     minimum_count: Count = 1
     train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -82,14 +94,33 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class EmbeddingConfig:
-    """Word vectors: drawn at random, or read from a file in GloVe's text format."""
+    """Word vectors: drawn at random, read from a file, or trained on the training part."""
 
-    name: Literal["random", "glove"]
+    name: Literal["random", "word2vec", "glove", "fasttext", "navec"]
+    source: Literal["file", "train"] = "file"
     dimension: Count | None = None
     path: str | None = None
     files: list[str] | None = None
-    trainable: bool = True
+    package: str | None = None
+    url: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    member: str | None = None
+    trainable: bool | Annotated[str, Field(pattern=r"^after_[1-9][0-9]{0,5}_epochs$")] = True
     scale: Positive = 0.1
+    norm: Positive | None = None
+    case_fallback: bool = True
+    subwords: bool = True
+    shuffle: bool = False
+    algorithm: Literal["skipgram", "cbow"] = "skipgram"
+    window: Annotated[int, Field(ge=1, le=100)] = 5
+    passes: Annotated[int, Field(ge=1, le=1000)] = 5
+
+    @property
+    def frozen_epochs(self) -> int | None:
+        """Epochs after which the vectors begin to learn: 0 from the start, None never."""
+        if isinstance(self.trainable, bool):
+            return 0 if self.trainable else None
+        return int(self.trainable.split("_")[1])
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -312,6 +343,15 @@ def _check_combinations(config: BenchConfig) -> None:
         )
     if config.embedding.name == "random" and config.embedding.dimension is None:
         raise UserError("embedding=random has no file to take a size from: set embedding.dimension=N")
+    if config.embedding.source == "train" and config.embedding.name not in ("word2vec", "fasttext"):
+        raise UserError(
+            f"embedding.source=train: {config.embedding.name} vectors are not trained here; "
+            "use embedding=word2vec or embedding=fasttext"
+        )
+    if config.embedding.source == "train" and config.embedding.dimension is None:
+        raise UserError("embedding.source=train has no file to take a size from: set embedding.dimension=N")
+    if config.data.probe is not None and (config.data.length is None or config.data.size is None):
+        raise UserError(f"data={config.data.name} is generated: set data.length=TOKENS and data.size=TEXTS")
     if config.data.name == "local" and config.data.path is None:
         raise UserError("data=local needs data.path=DIR, a folder with train.{parquet,csv,tsv,jsonl}")
     for key, path in (("data.path", config.data.path), ("embedding.path", config.embedding.path)):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
 
 from bench.errors import UserError
+
+Built = TypeVar("Built")
 
 
 def cache_root() -> Path:
@@ -61,6 +67,29 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         except OSError:
             if not path.is_dir():
                 raise
+
+
+def built_once(folder: Path, read: Callable[[Path], Built | None], build: Callable[[Path], object]) -> Built:
+    """What a folder of the cache holds, built first if it is absent or damaged.
+
+    Many processes may ask at once: one builds, the others wait for it and read.
+    read: what is in the folder, or None if it is absent or damaged;  build: fills an empty folder.
+    Raises: `UserError` if the cache cannot be written to, and whatever `build` raises; nothing is left behind then.
+    """
+    found = read(folder)
+    if found is not None:
+        return found
+    make_folder(folder.parent)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        found = read(folder)
+        if found is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            with folder_atomically(folder) as work:
+                build(work)
+            found = read(folder)
+    if found is None:
+        raise UserError(f"{folder} cannot be read back after it was written: is the disk full or damaged?")
+    return found
 
 
 def make_folder(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["split", "vectors", "init", "order", "dropout", "sample", "bootstrap"]
+Stream = Literal["split", "vectors", "init", "order", "dropout", "sample", "bootstrap", "words", "shuffle"]
 
 
 def seed_sequence(seed: int, stream: Stream, *indices: int) -> np.random.SeedSequence:

@@ -1,40 +1,34 @@
 """What a corpus is, remembered from when its files were last read: whoever only needs to know that need not read them.
 
-    CACHE/fingerprints/<digest>.json    class names and fingerprint
-
-The digest is that of the files' sizes and times of change, of the keys that say how they are read, and of the sources
-that read them. Deleting is safe.
+Beside the files, the answer depends on the keys that say how they are read, and on the sources that read them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from bench import remembered
 from bench.config import DataConfig
-from bench.errors import UserError
-from bench.files import cache_root, write_atomically
+from bench.data.duplicates import Duplicates
 
-_SETTLED_SECONDS = 2.0  # a file that changed just now could change again without a trace in its size and times
 _HOW_IT_IS_READ = (
-    "name", "path", "mirror", "package", "hub_id", "hub_config", "hub_revision", "hub_splits", "text_column",
-    "label_column", "labels", "deduplicate",
+    "name", "task", "path", "mirror", "package", "hub_id", "hub_config", "hub_revision", "hub_splits", "text_column",
+    "label_column", "text_start_column", "labels", "deduplicate",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is remembered of a corpus; see `bench.data.sources.Corpus`."""
+    """What is remembered of a corpus; see `bench.data.sources.Corpus`. sizes: texts per split."""
 
     label_names: tuple[str, ...]
     fingerprint: str
+    sizes: dict[str, int]
+    duplicates: Duplicates
 
 
 class Memory:
@@ -42,41 +36,30 @@ class Memory:
 
     def __init__(self, data: DataConfig, files: Sequence[Path]) -> None:
         """Look at the files. files: none where nothing is to be remembered."""
-        self._path = _path(data, files)
+        self._memory = remembered.Memory([_sources(), [getattr(data, name) for name in _HOW_IT_IS_READ]], files)
 
     def recall(self) -> Known | None:
         """The corpus, if these very files have been read before."""
+        tree = self._memory.recall()
         try:
-            tree = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
-            return Known(tuple(tree["label_names"]), str(tree["fingerprint"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return None if tree is None else _known(dict(tree))
+        except (KeyError, TypeError):
             return None
 
     def keep(self, known: Known) -> None:
         """Remember; a folder that cannot be written to only costs time."""
-        if self._path is not None:
-            text = json.dumps({"label_names": known.label_names, "fingerprint": known.fingerprint}) + "\n"
-            with suppress(OSError, UserError):
-                write_atomically(self._path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        self._memory.keep(asdict(known))
 
     def forget(self) -> None:
         """The files hold something else after all."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        self._memory.forget()
 
 
-def _path(data: DataConfig, files: Sequence[Path]) -> Path | None:
-    """Where the corpus in these files is remembered; None where they cannot be told from others."""
-    try:
-        states = [(str(path.resolve()), os.stat(path)) for path in files]
-    except OSError:
-        return None
-    latest = max((max(state.st_mtime, state.st_ctime) for _, state in states), default=None)
-    if latest is None or time.time() - latest < _SETTLED_SECONDS:
-        return None
-    seen = [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in states]
-    key = [_sources(), [getattr(data, name) for name in _HOW_IT_IS_READ], seen]
-    return cache_root() / "fingerprints" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+def _known(tree: dict[str, object]) -> Known:
+    names, sizes, duplicates = tree["label_names"], tree["sizes"], tree["duplicates"]
+    if not isinstance(names, list) or not isinstance(sizes, dict) or not isinstance(duplicates, dict):
+        raise TypeError("no memory of a corpus")
+    return Known(tuple(names), str(tree["fingerprint"]), sizes, Duplicates(**duplicates))
 
 
 @cache

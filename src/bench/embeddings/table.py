@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.config import EmbeddingConfig
-from bench.embeddings.formats import VectorFile, read_vectors
+from bench.embeddings.formats import read_vectors
+from bench.embeddings.vectors import VectorFile
 from bench.seeds import generator
 
 SPECIAL_ROWS = 2  # row 0: padding, always zero; row 1: every word without a vector of its own

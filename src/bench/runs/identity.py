@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Scalar, flatten
 from bench.data.sources import Corpus, open_corpus
-from bench.embeddings.formats import VectorFile, find_vectors
+from bench.embeddings.formats import find_vectors
+from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.models.sizes import matched_width
 from bench.runs.environment import code_version

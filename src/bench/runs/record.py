@@ -65,10 +65,21 @@ class RunRecord:
     train_tokens: int | None = None  # after truncation
     truncated_fraction: float | None = None  # share of training texts cut at data.max_length
     unknown_token_fraction: float | None = None  # of the evaluated split's tokens (test, else validation)
-    embedding_fingerprint: str | None = None  # hash of the vector file; absent for random vectors
+    duplicates_train: int | None = None  # texts of the train split that repeat an earlier one of it, to the letter
+    duplicates_dev: int | None = None  # the same within the dev split; absent without one
+    duplicates_test: int | None = None  # the same within the test split; absent without one
+    shared_train_dev: int | None = None  # distinct texts that stand in both splits, to the letter; absent without dev
+    shared_train_test: int | None = None  # the same of train and test; absent without a test split
+    shared_dev_test: int | None = None  # the same of dev and test; absent where one is missing
+    embedding_origin: str | None = None  # where the vectors came from, in words; absent for random vectors
+    embedding_fingerprint: str | None = None  # hash of the vector file; absent where none is read
     embedding_dimension: int | None = None  # elements per word vector
-    embedding_coverage_types: float | None = None  # share of vocabulary words found in the vector file
-    embedding_coverage_tokens: float | None = None  # share of training tokens found in the vector file
+    embedding_coverage_types: float | None = None  # share of vocabulary words found in the vectors, as written or not
+    embedding_coverage_tokens: float | None = None  # share of training tokens whose word was found so
+    embedding_words_exact: int | None = None  # vocabulary words found as written
+    embedding_words_other_case: int | None = None  # found in lower case, capitalised or in upper case
+    embedding_words_subwords: int | None = None  # not found, and composed of character n-grams (fastText)
+    embedding_words_drawn: int | None = None  # not found, and drawn at random
 
     # -- sizes ---------------------------------------------------------------------------------------------------
     hidden_size_resolved: int | None = None  # units per direction after matching
