@@ -57,13 +57,18 @@ def expand(
 
     grid = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
     axes: dict[str, tuple[list[str], bool]] = {}
-    for override in OverridesParser.create(config_loader=loader).parse_overrides([*grid, *arguments]):
+    spelled: dict[str, str] = {}
+    parser = OverridesParser.create(config_loader=loader)
+    for override in parser.parse_overrides([*grid, *arguments]):
         key = override.key_or_group + (f"@{override.package}" if override.package else "")
         axes[key] = (_values(override), override.is_sweep_override())
-    left_out = [_exclusion(line) for line in exclude]
+        if not override.is_sweep_override():
+            spelled[override.input_line or ""] = _spelled(override)
+    left_out = [set(map(_spelled, parser.parse_overrides(_exclusion(line)))) for line in exclude]
     choices = []
     for combination in product(*(values for values, _ in axes.values())):
-        if any(words <= set(combination) for words in left_out):
+        words = {spelled.get(value, value) for value in combination}
+        if any(excluded <= words for excluded in left_out):
             continue
         swept = [value for value, (_, varies) in zip(combination, axes.values(), strict=True) if varies]
         choices.append(Choice(combination, tuple(swept)))
@@ -72,13 +77,18 @@ def expand(
     return choices
 
 
-def _exclusion(line: str) -> set[str]:
+def _exclusion(line: str) -> list[str]:
     words = line.split()
     if not words or not all("=" in word for word in words):
         raise UserError(
             f"hydra.sweeper.exclude: '{line}' should be KEY=VALUE words, such as 'data=cr model.match=time'"
         )
-    return set(words)
+    return words
+
+
+def _spelled(override: Override) -> str:
+    """A single value as Hydra writes those of a list: True for true, 0.001 for 1e-3."""
+    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
 
 
 def seed_of(override: str) -> int | None:
