@@ -230,17 +230,17 @@ def test_a_typed_question_has_one_name_whoever_carries_it_out(study: Study) -> N
 
 
 def test_what_is_left_out_may_be_written_as_on_the_command_line() -> None:
-    with session() as loader:
+    with session() as hydra:
         typed = ["embedding=random,glove", "embedding.trainable=true,false", "training.learning_rate=1e-3"]
         for left_out in ("embedding=random embedding.trainable=false", "embedding=random embedding.trainable=False"):
-            choices = expand(typed, {}, loader, [left_out])
+            choices = expand(typed, {}, hydra.config_loader, [left_out])
             assert [choice.cell for choice in choices] == [
                 "embedding=random embedding.trainable=True",
                 "embedding=glove embedding.trainable=True",
                 "embedding=glove embedding.trainable=False",
             ]
         with pytest.raises(UserError, match="one of its lists is empty"):
-            expand(typed, {}, loader, ["training.learning_rate=0.001"])
+            expand(typed, {}, hydra.config_loader, ["training.learning_rate=0.001"])
 
 
 def test_trials_are_kept_apart_and_no_protocol_is_fixed_by_them(study: Study) -> None:
