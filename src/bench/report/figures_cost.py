@@ -175,7 +175,8 @@ def budget(best: pd.DataFrame, study: Study, *, independent: bool = True) -> Fig
     spoken = [f"{row.task}, {row.arm} {number(float(str(row.quality)))}%" for row in last.head(6).itertuples()]
     of = f"{plural(len(names), 'task')}, n = {plural(int(last['trials'].sum()), 'trial')}"
     rows = tuple(rows_of(_thinned(drawn), ["task", "arm", "trials", "quality", "low", "high"]))
-    chart = in_panels(_budget_chart(arms_in(drawn, study.arms), independent), names)
+    most = int(drawn["trials"].max())
+    chart = in_panels(_budget_chart(arms_in(drawn, study.arms), independent, most), names)
     if independent:
         return Figure(
             "budget",
@@ -198,8 +199,10 @@ def budget(best: pd.DataFrame, study: Study, *, independent: bool = True) -> Fig
     )
 
 
-def _budget_chart(arms: theme.Arms, independent: bool) -> alt.LayerChart:
-    axis = alt.Axis(title="tuning trials", tickCount=5, tickMinStep=1, format="d")
+def _budget_chart(arms: theme.Arms, independent: bool, most: int) -> alt.LayerChart:
+    """most: trials of the longest search; trials are whole, and so are the ticks."""
+    ticks = sorted({1 + round(step * (most - 1) / 4) for step in range(5)})
+    axis = alt.Axis(title="tuning trials", values=ticks, format="d")
     base = alt.Chart().encode(
         x=alt.X("trials:Q", scale=alt.Scale(zero=False, nice=False), axis=axis),
         color=arms.colour(), tooltip=["task:N", "arm:N", "trials:Q", "quality:Q", "low:Q", "high:Q"],
