@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,15 +15,39 @@ from hypothesis import strategies as st
 from bench.config import DataConfig
 from bench.data.batches import BatchDataset, BucketSampler, Share, SortedSampler, Texts, share_of
 from bench.data.module import PreparedData, nested_share, prepare, stratified_share
+from bench.data.ragged import Ragged
 from bench.data.sources import Corpus, Split
-from bench.data.text import PADDING, Ragged
+from bench.data.strings import Strings
+from bench.data.vocabulary import PADDING
 from bench.errors import UserError
 
+Truncation = Literal["head", "tail", "both"]
 
-def texts_of(lengths: np.ndarray, max_length: int = 1_000) -> Texts:
+
+def texts_of(
+    lengths: np.ndarray, max_length: int = 1_000, truncation: Truncation = "head", shuffle_seed: int | None = None
+) -> Texts:
+    """Every token of all texts is another one: 2, 3, 4, …"""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    ids = np.arange(2, 2 + offsets[-1], dtype=np.int32)
-    return Texts(Ragged(ids, offsets), np.arange(len(lengths)) % 3, [str(k) for k in range(len(lengths))], max_length)
+    return Texts(
+        words=Ragged.of(np.arange(offsets[-1], dtype=np.int32), offsets),
+        vector_rows=np.arange(2, 2 + offsets[-1], dtype=np.int32),
+        labels=np.arange(len(lengths)) % 3,
+        names=Strings.of(map(str, range(len(lengths)))),
+        max_length=max_length,
+        truncation=truncation,
+        numbers=np.arange(len(lengths)),
+        shuffle_seed=shuffle_seed,
+    )
+
+
+def read(texts: Texts, rows: Sequence[int]) -> list[list[int]]:
+    """The tokens of some texts as a batch has them, without its padding, which is all behind them."""
+    batch = BatchDataset(texts)[Share(np.array(rows), np.ones(len(rows), np.float32))]
+    for tokens, length in zip(batch.tokens, batch.lengths.tolist(), strict=True):
+        assert (tokens[:length] != PADDING).all()
+        assert (tokens[length:] == PADDING).all()
+    return [tokens[:length].tolist() for tokens, length in zip(batch.tokens, batch.lengths.tolist(), strict=True)]
 
 
 def test_a_batch_holds_each_text_and_padding_after_it() -> None:
@@ -32,9 +57,87 @@ def test_a_batch_holds_each_text_and_padding_after_it() -> None:
     assert batch.labels.tolist() == [2, 0]
 
 
-def test_long_texts_are_cut_at_max_length() -> None:
-    batch = BatchDataset(texts_of(np.array([9, 2]), max_length=4))[Share(np.array([0, 1]), np.ones(2, np.float32))]
-    assert batch.tokens.tolist() == [[2, 3, 4, 5], [11, 12, 0, 0]]
+@pytest.mark.parametrize(
+    ("truncation", "max_length", "kept"),
+    [
+        ("head", 4, [2, 3, 4, 5]), ("tail", 4, [7, 8, 9, 10]), ("both", 4, [2, 3, 9, 10]),
+        ("both", 5, [2, 3, 4, 9, 10]), ("both", 1, [2]), ("tail", 1, [10]), ("both", 8, [2, 3, 4, 5, 7, 8, 9, 10]),
+        ("both", 9, [2, 3, 4, 5, 6, 7, 8, 9, 10]),
+    ],
+)  # fmt: skip
+def test_long_texts_are_cut_at_max_length(truncation: Truncation, max_length: int, kept: list[int]) -> None:
+    texts = texts_of(np.array([9, 1]), max_length, truncation)
+    assert read(texts, [0, 1]) == [kept, [11]]
+    assert texts.lengths.tolist() == [len(kept), 1]
+
+
+lengths_of_texts = st.lists(st.integers(1, 30), min_size=1, max_size=12).map(np.array)
+truncations = st.sampled_from(["head", "tail", "both"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(lengths_of_texts, st.integers(1, 34), truncations, st.data())
+def test_what_is_kept_of_a_text_is_so_many_tokens_from_its_ends_in_any_subset(
+    lengths: np.ndarray, most: int, truncation: Truncation, data: st.DataObject
+) -> None:
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=6))
+    whole = texts_of(lengths)
+    expected = []
+    for text in read(whole, rows):
+        start, end = {"head": (most, 0), "tail": (0, most), "both": (-(-most // 2), most // 2)}[truncation]
+        expected.append(text if len(text) <= most else text[:start] + text[len(text) - end :])
+    part = texts_of(lengths, most, truncation).subset(np.array(rows))
+    assert read(part, range(len(rows))) == expected
+    assert list(part.names) == [str(row) for row in rows]
+    assert part.lengths.tolist() == [len(text) for text in expected]
+
+
+@settings(max_examples=80, deadline=None)
+@given(lengths_of_texts, st.integers(1, 34), truncations, st.integers(0, 2**63 - 1), st.data())
+def test_shuffled_texts_hold_the_words_that_are_kept_in_one_order_whatever_batch_they_are_in(
+    lengths: np.ndarray, most: int, truncation: Truncation, seed: int, data: st.DataObject
+) -> None:
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=6))
+    ordered, shuffled = (texts_of(lengths, most, truncation, shuffle_seed) for shuffle_seed in (None, seed))
+    found = read(shuffled, rows)
+    assert [sorted(text) for text in found] == read(ordered, rows)
+    assert found == [text for row in rows for text in read(shuffled, [row])]
+    assert found == read(shuffled.subset(np.array(rows)), range(len(rows)))
+
+
+def test_the_order_of_shuffled_words_is_the_seeds_and_another_for_each_text() -> None:
+    lengths = np.full(40, 50)
+
+    def orders(seed: int) -> list[tuple[int, ...]]:
+        found = read(texts_of(lengths, shuffle_seed=seed), range(40))
+        return [tuple(np.argsort(text).tolist()) for text in found]
+
+    assert orders(1) == orders(1)
+    assert len(set(orders(1))) == 40
+    assert not set(orders(1)) & set(orders(2))
+
+
+def test_every_order_of_three_words_is_as_frequent_as_any_other() -> None:
+    texts = texts_of(np.full(6_000, 3), shuffle_seed=5)
+    orders = [tuple(np.argsort(text).tolist()) for text in read(texts, range(6_000))]
+    counts = np.unique(orders, axis=0, return_counts=True)[1]
+    assert len(counts) == 6
+    assert ((counts - 1_000) ** 2 / 1_000).sum() < 20.5, "chi-squared, 5 degrees of freedom, at 0.1%"
+
+
+SEEN = "more topic3 and topic0 more topic1"  # words of the training part
+
+
+def test_shuffling_reaches_every_split_and_changes_neither_labels_nor_lengths_nor_vocabulary() -> None:
+    one, other = (prepared_data(corpus_of(200, SEEN), shuffle_words=shuffle) for shuffle in (False, True))
+    assert one.vocabulary.words == other.vocabulary.words
+    for part in ("train", "validation", "test"):
+        before, after = getattr(one, part), getattr(other, part)
+        rows = range(len(before))
+        assert list(before.names) == list(after.names)
+        np.testing.assert_array_equal(before.labels, after.labels)
+        assert [sorted(text) for text in read(before, rows)] == [sorted(text) for text in read(after, rows)]
+        assert read(before, rows) != read(after, rows)
 
 
 @settings(max_examples=60, deadline=None)
@@ -169,19 +272,31 @@ def test_a_share_of_the_training_texts_leaves_validation_and_test_whole_and_choo
     whole, part = prepared_data(corpus_of(200)), prepared_data(corpus_of(200), train_fraction=0.2)
     assert (len(whole.train), len(part.train)) == (180, 36)
     assert np.bincount(part.train.labels).tolist() == [9, 9, 9, 9]
-    assert part.validation.names == whole.validation.names
+    assert list(part.validation.names) == list(whole.validation.names)
     assert part.test is not None
-    assert part.test.names == whole.test.names  # type: ignore[union-attr]
+    assert list(part.test.names) == list(whole.test.names)  # type: ignore[union-attr]
     assert set(part.train.names) < set(whole.train.names)
     assert {word for word in part.vocabulary.words if word.startswith("word")} == {
         f"word{name}" for name in part.train.names
     }
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_tenth_of_the_training_texts_lies_inside_the_fifth_where_validation_is_set_aside(seed: int) -> None:
+    fractions = (0.1, 0.2, 0.5, 1.0)
+    parts = [prepare(corpus_of(200), DataConfig(name="made", train_fraction=fraction), seed) for fraction in fractions]
+    names = [set(part.train.names) for part in parts]
+    assert [len(part) for part in names] == [16, 36, 88, 180]
+    assert names[0] < names[1] < names[2] < names[3]
+    for part in parts:
+        assert not set(part.validation.names) & names[3], "no text both trains and validates"
+        assert set(part.validation.names) == set(parts[0].validation.names)
+
+
 def test_the_whole_share_changes_nothing() -> None:
     one, other = prepared_data(corpus_of(90)), prepared_data(corpus_of(90), train_fraction=1.0)
-    assert one.train.names == other.train.names
-    np.testing.assert_array_equal(one.train.ids.ids, other.train.ids.ids)
+    assert list(one.train.names) == list(other.train.names)
+    assert read(one.train, range(81)) == read(other.train, range(81))
     assert one.vocabulary.words == other.vocabulary.words
 
 
@@ -192,7 +307,7 @@ def test_a_test_split_that_is_not_to_be_read_leaves_no_trace_in_what_a_run_sees(
         assert not {"goal", "day"} & set(prepared.vocabulary.words)
     for part in ("train", "validation"):
         one, other = (getattr(prepared, part) for prepared in seen)
-        np.testing.assert_array_equal(one.ids.ids, other.ids.ids)
+        assert read(one, range(len(one))) == read(other, range(len(other)))
     assert seen[0].vocabulary.words == seen[1].vocabulary.words
     assert prepared_data(corpus_of(60)).test is not None
 

@@ -128,6 +128,36 @@ def test_cache_true_empties_the_encoded_corpora_alone(store, cache, capsys):
     assert "freed 3.0 kB, 1 files" in capsys.readouterr().out
 
 
+PARTS = ("composed", "corpora", "encoded", "fingerprints", "trained", "vectors", "vectors-files")
+
+
+@pytest.mark.parametrize(
+    ("wish", "left"),
+    [
+        ("cache=true", {"corpora", "trained", "vectors", "vectors-files"}),
+        ("cache=vectors", {"composed", "corpora", "encoded", "fingerprints", "vectors-files"}),
+        ("cache=all", set()),
+        ("cache=false", set(PARTS)),
+    ],
+)
+def test_downloads_and_vectors_stay_unless_they_are_asked_for(store, cache, wish, left):
+    for part in PARTS:
+        write(cache / part / "name" / "file", 10)
+    clean([wish])
+    assert {Path(name).parts[0] for name in files(cache)} == left
+
+
+def test_what_can_be_freed_of_the_cache_is_said_with_its_size(store, cache, capsys):
+    clean([])
+    assert "cache=vectors" not in capsys.readouterr().out
+    write(cache / "vectors" / "name" / "file", 4_000)
+    write(cache / "vectors-files" / "glove" / "file", 3_000)
+    clean([])
+    said = capsys.readouterr().out
+    assert "cache=vectors  frees vectors made ready to read, 4.0 kB" in said
+    assert "cache=all  frees downloads, too, 3.0 kB" in said
+
+
 def test_a_linked_folder_in_the_cache_is_not_followed(store, cache, tmp_path):
     write(tmp_path / "precious" / "file", 10)
     (cache / "encoded").mkdir(parents=True)
@@ -152,7 +182,7 @@ def test_without_results_it_reports_the_caches(tmp_path, monkeypatch, cache, cap
         ("keep=bset", "keep=bset: did you mean 'best'"),
         ("keep=", "keep needs a value"),
         ("keep", "keep needs a value"),
-        ("cache=yes", "cache=yes: choose one of: false, true"),
+        ("cache=yes", "cache=yes: choose one of: all, false, true, vectors"),
         ("results=nowhere", "results=nowhere: no such folder"),
     ],
 )

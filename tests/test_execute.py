@@ -44,7 +44,8 @@ def predictions(study: Study, record: RunRecord) -> dict[str, list[object]]:
 ABSENT = {
     "sweep_name", "error_type", "error_message", "data_revision", "embedding_fingerprint", "embedding_coverage_types",
     "embedding_coverage_tokens", "gpu_model", "gpu_driver", "dirty_hash", "commit", "seconds_to_target",
-    "epochs_to_target", "resumed_from", "resumed_epochs",
+    "epochs_to_target", "resumed_from", "resumed_epochs", "embedding_origin", "embedding_words_exact",
+    "embedding_words_other_case", "embedding_words_subwords", "embedding_words_drawn",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, script_of_docs
 
 SOURCE = ROOT / "src" / "bench"
 FLOORS = [
-    {"config", "compose", "seeds", "errors", "files", "remembered", "distributed"},
+    {"config", "compose", "seeds", "errors", "files", "network", "remembered", "distributed"},
     {"data", "embeddings"},
     {"models"},
     {"runs"},
@@ -63,7 +63,7 @@ def test_analysis_and_report_open_on_a_laptop_without_torch() -> None:
 
 
 def test_the_door_imports_nothing_heavy_before_it_knows_what_is_asked() -> None:
-    light = {"__future__", "bench", "collections", "contextlib", "importlib", "os", "sys", "traceback"}
+    light = {"__future__", "bench", "collections", "contextlib", "importlib", "os", "sys", "traceback", "warnings"}
     assert {name.split(".")[0] for name, top in imports_of(SOURCE / "__main__.py") if top} <= light
 
 

@@ -56,3 +56,39 @@ def test_every_corpus_trains_with_real_glove(
     assert record["embedding_dimension"] == 50
     assert record["embedding_coverage_tokens"] > 0.9
     assert record["test_accuracy"] > 1.1 * record["majority_share"]
+
+
+# What makes a minute of it: long texts are cut, large corpora thinned out, and there is one pass or a few.
+LIGHT = {
+    "sst5": ("training.epochs=3",),
+    "ag_news_subset": ("training.epochs=1", "data.train_fraction=0.2", "data.max_length=32"),
+    "newsgroups20": ("training.epochs=4", "data.train_fraction=0.3", "data.max_length=48", "data.truncation=both"),
+    "rusentitweet": ("training.epochs=3", "training.learning_rate=0.01"),
+    "spamassassin": ("training.epochs=2", "data.train_fraction=0.3", "data.max_length=48"),
+    "uci_sentences": ("training.epochs=3",),
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_every_other_corpus_of_the_mirror_trains_with_random_vectors(
+    study: Study, real_data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(real_data))
+    small = ("model=gru", "model.hidden_size=16", "embedding.dimension=32", "hardware.threads=1", "logger=none")
+    done = study.command(f"data={name}", *small, *LIGHT[name])
+    assert done.returncode == 0, done.stderr
+    (path,) = study.results.glob("runs/*/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["embedding_dimension"] == 32
+    assert record["test_accuracy"] > 1.1 * record["majority_share"]
+    assert record["duplicates_train"] is not None
+
+
+def test_tagging_is_refused_in_one_line_until_it_can_be_trained(
+    study: Study, real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(real_data))
+    done = study.command("model=gru", "data=pos", "logger=none")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "data=pos has a label for every word" in done.stderr

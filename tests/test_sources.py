@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.config import DataConfig
+from bench.data import probes
 from bench.data.sources import open_corpus
 from bench.errors import UserError
 
@@ -52,6 +53,19 @@ def local(folder: Path) -> DataConfig:
 
 def write_parquet(path: Path, **columns: object) -> None:
     pq.write_table(pa.table(columns), path)
+
+
+def write_columns(path: Path, columns: dict[str, list[object]]) -> None:
+    """The same columns in any format."""
+    rows = list(zip(*columns.values(), strict=True))
+    if path.suffix == ".parquet":
+        write_parquet(path, **columns)
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    else:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, delimiter="," if path.suffix == ".csv" else "\t").writerows([list(columns), *rows])
 
 
 def write_csv(path: Path, texts: list[str], labels: list[object], delimiter: str = ",") -> None:
@@ -209,6 +223,91 @@ class TestYourOwnFiles:
             folder = tmp_path_factory.mktemp("any")
             WRITERS[kind](folder / f"train{kind}", texts, labels)
             assert open_corpus(local(folder)).splits["train"].texts == texts
+
+
+class TestTextsThatBeginLater:
+    """`data.text_start_column`: each text from a position on that stands beside it."""
+
+    @pytest.mark.parametrize("kind", WRITERS)
+    def test_texts_begin_where_the_column_says(self, tmp_path: Path, kind: str) -> None:
+        texts, starts = ["From: a\n\nfine", "снег идёт", "whole"], [9, 5, 0]
+        write_columns(tmp_path / f"train{kind}", {"text": texts, "label": [0, 1, 0], "body": starts})
+        whole = open_corpus(local(tmp_path))
+        corpus = open_corpus(replace(local(tmp_path), text_start_column="body"))
+        assert corpus.splits["train"].texts == ["fine", "идёт", "whole"]
+        assert whole.splits["train"].texts == texts
+        assert corpus.fingerprint != whole.fingerprint
+
+    def test_a_text_of_which_nothing_is_left_stays(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "train.parquet", text=["ab", "c \n", "d"], label=[0, 1, 0], body=[2, 1, 0])
+        corpus = open_corpus(replace(local(tmp_path), text_start_column="body"))
+        assert corpus.splits["train"].texts == ["", " \n", "d"]
+
+    @pytest.mark.parametrize(
+        ("starts", "says"),
+        [
+            ([0, -1], "row 2: 'body' is -1, no position in a text of 4 characters"),
+            ([3, 0], "row 1: 'body' is 3, no position in a text of 2 characters"),
+            ([0, None], "row 2: 'body' is None, no position"),
+            (["0", "x"], "row 2: 'body' is x, no position"),
+            ([0.0, 1.5], "row 1: 'body' is 0.0, no position"),
+        ],
+    )
+    def test_a_position_outside_the_text_is_named(self, tmp_path: Path, starts: list[object], says: str) -> None:
+        write_parquet(tmp_path / "train.parquet", text=["ab", "cdef"], label=[0, 1], body=starts)
+        line = complaint(replace(local(tmp_path), text_start_column="body"))
+        assert f"train.parquet, {says}" in line
+        assert line.endswith("mend it, or set data.text_start_column=null")
+
+    def test_a_missing_column_is_named(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "train.parquet", text=["ab", "cdef"], label=[0, 1], body_start=[0, 1])
+        line = complaint(replace(local(tmp_path), text_start_column="bodystart"))
+        assert "no column 'bodystart' (data.text_start_column): did you mean 'body_start'?" in line
+
+    def test_20_newsgroups_loses_its_headers_and_no_post(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        mirrored("20news_bydate", monkeypatch)
+        data = DataConfig(name="newsgroups20", mirror="20news_bydate", text_start_column="body_start")
+        corpus = open_corpus(data)
+        assert corpus.sizes == {"train": 11_314, "test": 7_532}
+        bodies = list(corpus.splits["train"].texts)
+        whole = open_corpus(replace(data, text_start_column=None)).splits["train"].texts
+        assert all(post.endswith(body) for post, body in zip(whole, bodies, strict=True))
+        assert sum("\nSubject:" in f"\n{post}" for post in whole) > 11_000
+        assert sum("\nSubject:" in f"\n{body}" for body in bodies) < 1_000
+
+
+class TestGenerated:
+    PARITY = DataConfig(name="parity", probe="parity", length=8, size=300)
+
+    def test_a_generated_corpus_needs_no_files_and_is_the_same_each_time(self) -> None:
+        corpus, again = open_corpus(self.PARITY), open_corpus(self.PARITY)
+        assert (corpus.origin, corpus.revision) == ("generated parity", None)
+        assert corpus.label_names == probes.class_names(self.PARITY)
+        assert corpus.fingerprint == again.fingerprint
+        assert list(corpus.sizes) == ["train", "dev", "test"]
+        for name, split in corpus.splits.items():
+            chunks = list(probes.generate(self.PARITY, name))
+            assert split.texts == [text for texts, _ in chunks for text in texts]
+            assert split.labels.tolist() == np.concatenate([labels for _, labels in chunks]).tolist()
+            assert split.texts == again.splits[name].texts
+
+    def test_each_setting_is_a_corpus_of_its_own(self) -> None:
+        changes: list[dict[str, int]] = [{}, {"length": 9}, {"test_length": 12}, {"size": 310}, {"probe_seed": 1}]
+        fingerprints = {open_corpus(replace(self.PARITY, **change)).fingerprint for change in changes}
+        assert len(fingerprints) == len(changes)
+
+    def test_a_path_wins_over_a_generator_and_a_generator_over_a_mirror(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "parity").mkdir()
+        write_parquet(tmp_path / "parity/train.parquet", text=["m", "n"], label=["even", "odd"])
+        monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+        assert open_corpus(self.PARITY).origin == "generated parity"
+        assert open_corpus(replace(self.PARITY, path=str(tmp_path / "parity"))).origin == "folder"
+        assert open_corpus(replace(self.PARITY, probe=None)).origin == "mirror parity"
+
+    def test_a_length_that_does_not_suit_is_one_line(self) -> None:
+        assert "data.length=1" in complaint(replace(self.PARITY, length=1))
 
 
 class TestFingerprint:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
 import bench
-from bench.errors import UserError, did_you_mean
+from bench.errors import Notice, UserError, did_you_mean
 
 # The first word -> module:function; the function takes the remaining words and returns the exit code.
 VERBS = {
     "clean": "bench.verbs.clean:clean",
+    "doctor": "bench.verbs.doctor:doctor",
     "fetch": "bench.verbs.fetch:fetch",
     "report": "bench.verbs.report:report",
     "reproduce": "bench.verbs.reproduce:reproduce",
@@ -26,6 +28,7 @@ VERBS = {
 # Flags that Hydra answers itself, and those that are its business only beside one of them.
 _HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")
 _BESIDE_HYDRA_FLAGS = ("--resolve", "--package", "-p")
+_PYTHON_FORMAT = warnings.formatwarning
 _OWN_FLAGS = ("--help", "-h", "--version", "--multirun", "-m", "--debug")
 
 
@@ -35,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" in words:
         words.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own switch, and inherited by the runs of a sweep
+    warnings.formatwarning = _format_warning
     try:
         code = _answer(words)
         sys.stdout.flush()
@@ -50,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return _fail(f"a mistake of the program, {reason}; --debug shows where", 1)
     return code
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A notice as one line, any other warning as Python shows it."""
+    if issubclass(category, Notice):
+        return f"bench: {message}\n"
+    return _PYTHON_FORMAT(message, category, filename, lineno, line)
 
 
 def _fail(line: str, code: int) -> int:

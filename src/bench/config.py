@@ -341,19 +341,24 @@ def _check_combinations(config: BenchConfig) -> None:
             f"protocol.looks={config.protocol.looks}: planned numbers of seeds, from 2 upwards, each larger than the "
             "one before, such as protocol.looks=[5,10]"
         )
-    if config.embedding.name == "random" and config.embedding.dimension is None:
+    _check_inputs(config.data, config.embedding)
+
+
+def _check_inputs(data: DataConfig, embedding: EmbeddingConfig) -> None:
+    """Rules that span several keys of a corpus, or of word vectors."""
+    if embedding.name == "random" and embedding.dimension is None:
         raise UserError("embedding=random has no file to take a size from: set embedding.dimension=N")
-    if config.embedding.source == "train" and config.embedding.name not in ("word2vec", "fasttext"):
+    if embedding.source == "train" and embedding.name not in ("word2vec", "fasttext"):
         raise UserError(
-            f"embedding.source=train: {config.embedding.name} vectors are not trained here; "
+            f"embedding.source=train: {embedding.name} vectors are not trained here; "
             "use embedding=word2vec or embedding=fasttext"
         )
-    if config.embedding.source == "train" and config.embedding.dimension is None:
+    if embedding.source == "train" and embedding.dimension is None:
         raise UserError("embedding.source=train has no file to take a size from: set embedding.dimension=N")
-    if config.data.probe is not None and (config.data.length is None or config.data.size is None):
-        raise UserError(f"data={config.data.name} is generated: set data.length=TOKENS and data.size=TEXTS")
-    if config.data.name == "local" and config.data.path is None:
+    if data.probe is not None and (data.length is None or data.size is None):
+        raise UserError(f"data={data.name} is generated: set data.length=TOKENS and data.size=TEXTS")
+    if data.name == "local" and data.path is None:
         raise UserError("data=local needs data.path=DIR, a folder with train.{parquet,csv,tsv,jsonl}")
-    for key, path in (("data.path", config.data.path), ("embedding.path", config.embedding.path)):
+    for key, path in (("data.path", data.path), ("embedding.path", embedding.path)):
         if path is not None and not Path(path).expanduser().exists():
             raise UserError(f"{key}={path}: no such file or folder")

@@ -1,8 +1,9 @@
-"""The one error type meant for people: what was wrong, where, and what to type next, in one line."""
+"""What is said to people: errors (what was wrong, where, and what to type next) and notices, in one line each."""
 
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -16,6 +17,15 @@ class BusyError(UserError):
 
 class DivergedError(Exception):
     """The training loss is no longer finite: a result about the recipe, not a mistake in the program."""
+
+
+class Notice(UserWarning):
+    """Something about their input that a person should know, and that stops nothing; the door prints it as one line."""
+
+
+def notice(message: str) -> None:
+    """Tell a person, once."""
+    warnings.warn(message, Notice, stacklevel=3)
 
 
 def did_you_mean(wrong: str, known: Iterable[str], most: int = 12) -> str:

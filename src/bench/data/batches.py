@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from bench.data.text import PADDING, Ragged
+from bench.data.ragged import Ragged
+from bench.data.shuffling import shuffle_words
+from bench.data.strings import Strings
+from bench.data.vocabulary import PADDING
 from bench.seeds import generator
 
 _BUCKET_BATCHES = 50  # texts are sorted by length within so many batches: little padding, much variety
@@ -38,12 +41,21 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Texts:
-    """One split, ready for batching. ids: vector rows;  labels: (texts,) int64;  names: an id per text."""
+    """Texts of one split, ready for batching.
 
-    ids: Ragged
+    words: ids into the words of the corpus;  vector_rows: (distinct words,) int32, of each of those words;
+    labels: (texts,) int64;  names: an id per text;  max_length: tokens kept per text, `truncation` says which;
+    numbers: (texts,) int64, positions in the whole split;  shuffle_seed: where words stand in random order.
+    """
+
+    words: Ragged
+    vector_rows: np.ndarray
     labels: np.ndarray
-    names: list[str]
+    names: Strings
     max_length: int
+    truncation: Literal["head", "tail", "both"]
+    numbers: np.ndarray
+    shuffle_seed: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,16 +63,36 @@ class Texts:
     @property
     def lengths(self) -> np.ndarray:
         """(texts,) int64: tokens per text after truncation."""
-        lengths: np.ndarray = np.minimum(self.ids.lengths, self.max_length)
+        lengths: np.ndarray = np.minimum(self.words.lengths, self.max_length)
         return lengths
 
-    def subset(self, rows: np.ndarray) -> Texts:
+    def subset(self, chosen: np.ndarray) -> Texts:
         """Some of the texts, in the given order."""
-        lengths = self.ids.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        positions = np.arange(offsets[-1]) + np.repeat(self.ids.offsets[rows] - offsets[:-1], lengths)
-        ids = Ragged(self.ids.ids[positions], offsets)
-        return Texts(ids, self.labels[rows], [self.names[row] for row in rows.tolist()], self.max_length)
+        return replace(
+            self,
+            words=self.words.subset(chosen),
+            labels=self.labels[chosen],
+            names=self.names.subset(chosen),
+            numbers=self.numbers[chosen],
+        )
+
+    def padded(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Some of the texts, padded to the longest.
+
+        Returns: (texts, time) int64 vector rows, of the tokens that are kept;  (texts,) int64, how many those are.
+        """
+        whole = self.words.lengths[chosen]
+        lengths = np.minimum(whole, self.max_length)
+        steps = np.arange(lengths.max())
+        places = self.words.starts[chosen][:, None] + steps
+        if self.truncation != "head":
+            kept_at_start = (self.max_length + 1) // 2 if self.truncation == "both" else 0
+            places += (steps >= kept_at_start) * (whole - lengths)[:, None]
+        found = self.vector_rows.take(self.words.ids.take(places, mode="clip"))  # beyond a text's end: of another text
+        tokens = np.where(steps < lengths[:, None], found, np.int64(PADDING))
+        if self.shuffle_seed is not None:
+            tokens = shuffle_words(tokens, lengths, self.numbers[chosen], self.shuffle_seed)
+        return tokens, lengths
 
 
 class Share(NamedTuple):
@@ -87,17 +119,12 @@ class BatchDataset(Dataset[Batch]):
 
     def __init__(self, texts: Texts) -> None:
         self.texts = texts
-        self._lengths = texts.lengths
 
     def __getitem__(self, share: Share) -> Batch:
         rows, weights = share
-        lengths = self._lengths[rows]
-        steps = np.arange(lengths.max())
-        valid = steps < lengths[:, None]
-        positions = np.where(valid, self.texts.ids.offsets[rows, None] + steps, 0)
-        tokens = np.where(valid, self.texts.ids.ids[positions], PADDING)
+        tokens, lengths = self.texts.padded(rows)
         return Batch(
-            torch.from_numpy(tokens.astype(np.int64)),
+            torch.from_numpy(tokens),
             torch.from_numpy(lengths),
             torch.from_numpy(self.texts.labels[rows]),
             torch.from_numpy(rows),

@@ -16,8 +16,9 @@ from bench.config import DataConfig
 from bench.data.duplicates import Duplicates
 
 _HOW_IT_IS_READ = (
-    "name", "task", "path", "mirror", "package", "hub_id", "hub_config", "hub_revision", "hub_splits", "text_column",
-    "label_column", "text_start_column", "labels", "deduplicate",
+    "name", "task", "probe", "length", "test_length", "size", "probe_seed", "path", "mirror", "package", "hub_id",
+    "hub_config", "hub_revision", "hub_splits", "text_column", "label_column", "text_start_column", "labels",
+    "deduplicate",
 )  # fmt: skip
 
 

@@ -1,17 +1,16 @@
-"""Corpora from the Hugging Face hub, through the stock `datasets` client, kept in the cache in the mirror layout.
+"""Corpora from the Hugging Face hub, kept in the cache in the mirror layout.
 
-`HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME` and the proxy variables keep the meaning that the client gives them.
+    CACHE/corpora/<name>[-<revision>]/{train,dev,test}.parquet, source.json
+
+A corpus passes through memory in pieces, twice: once to see that it is sound, once to be written down.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.config import DataConfig
+from bench.data.columns import blank_texts, valid_ids, valid_texts
+from bench.data.hub_client import HubDataset, endpoint, fetch_command, load, why_unreachable
 from bench.data.labels import class_indices, class_names
-from bench.data.tables import SPLIT_NAMES, Rows, rows_of
-from bench.errors import UserError, did_you_mean
+from bench.data.tables import Columns, checked
+from bench.errors import UserError
 from bench.files import cache_root, folder_atomically
 
-PROBE_SECONDS = 1.5  # how long an unreachable hub may keep a person waiting
+__all__ = ["cache_folder", "download", "endpoint", "read_source", "why_unreachable"]
+
+_log = logging.getLogger(__name__)
 
 
 def cache_folder(data: DataConfig) -> Path:
@@ -48,88 +51,85 @@ def read_source(data: DataConfig) -> dict[str, Any] | None:
         wanted = {key: source[key] for key in _request(data)}
         source["revision"], source["label_names"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder} is damaged: remove it, then run {_fetch_command(data)}") from None
+        raise UserError(f"{folder} is damaged: remove it, then run {fetch_command(data)}") from None
     if data.hub_id is not None and wanted != _request(data):
         raise UserError(f"{folder} holds another download ({source['hub_id']}): remove it or choose another data.name")
     return source
 
 
-def why_unreachable(data: DataConfig) -> str | None:
-    """Why the hub cannot be asked now, in a few words, within two seconds even where names do not resolve."""
-    if _is_set("HF_HUB_OFFLINE") or _is_set("HF_DATASETS_OFFLINE"):
-        return None if _in_client_cache(data) else "HF_HUB_OFFLINE is set"
-    reasons = ["no answer in time"]
-
-    def probe() -> None:
-        reasons.append(_probe(endpoint()))
-
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS + 0.1)
-    return reasons[-1] or None
-
-
-def endpoint() -> str:
-    """The hub's address."""
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-
-
 def download(data: DataConfig) -> None:
     """Download a corpus and keep it in `cache_folder(data)`, with the commit it came from.
 
+    Rows without a text are left out, and a warning says how many. Where the hub lacks the column
+    `data.text_start_column`, its texts begin at their start.
     Raises: `UserError` in one line if the hub does not have it, it cannot be read, or the cache not written.
     """
-    revision, tables, hub_names = _load(data)
-    agreed = _agreed_names(data, hub_names)
-    rows = {
-        split: rows_of(table, f"hub {data.hub_id}, {split} split", data.text_column, data.label_column)
-        for split, table in tables.items()
-    }
-    names = class_names(rows["train"], agreed)
+    if data.task != "classification":
+        raise UserError(
+            f"data.task={data.task}: such corpora are not downloaded from the hub; set BENCH_DATA=DIR or data.path=DIR"
+        )
+    dataset = load(data)
+    agreed = _agreed_names(data, dataset.label_names)
+    labels = {split: _labels(dataset, split, data) for split in dataset.splits}
+    names = class_names(labels["train"], agreed)
+    indices = {split: class_indices(part, names, declared=agreed is not None) for split, part in labels.items()}
+    left_out = {split: part.left_out for split, part in labels.items() if part.left_out}
+    for split, count in left_out.items():
+        _log.warning("hub %s, %s split: %d rows without a text are left out", data.hub_id, split, count)
     with folder_atomically(cache_folder(data)) as folder:
-        for split, part in rows.items():
-            labels = class_indices(part, names, declared=agreed is not None)
-            _write_split(folder / f"{split}.parquet", split, part, labels)
-        source = {"name": data.name, **_request(data), "revision": revision, "label_names": names}
-        (folder / "source.json").write_text(json.dumps(source, indent=1) + "\n")
+        for split, part in indices.items():
+            _write_split(folder / f"{split}.parquet", split, dataset, part, data)
+        source = {"name": data.name, **_request(data), "revision": dataset.revision, "label_names": names}
+        (folder / "source.json").write_text(json.dumps({**source, "left_out": left_out}, indent=1) + "\n")
 
 
-def _load(data: DataConfig) -> tuple[str | None, dict[str, pa.Table], list[str] | None]:
-    """The commit, each split's table, and the label names that the hub declares."""
-    from datasets import disable_progress_bars, load_dataset
-    from huggingface_hub import HfApi, constants
+@dataclass(frozen=True)
+class _Labels:
+    """The labels of a split, of the rows that have a text. See `bench.data.labels.Labelled`."""
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    try:
-        revision = data.hub_revision
-        if not constants.HF_HUB_OFFLINE:
-            revision = HfApi().dataset_info(str(data.hub_id), revision=revision, timeout=10).sha
-        loaded = load_dataset(data.hub_id, data.hub_config, revision=revision)
-        splits = _choose_splits(data, list(loaded))
-        tables = {ours: loaded[theirs].with_format("arrow")[:] for ours, theirs in splits.items()}
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(_describe(data, error)) from None
-    feature = loaded[splits["train"]].features.get(data.label_column)
-    return revision or _commit_of(loaded[splits["train"]].info), tables, getattr(feature, "names", None)
+    source: str
+    labels: pa.Array
+    left_out: int
+    offsets: None = None
 
 
-def _choose_splits(data: DataConfig, present: Sequence[str]) -> dict[str, str]:
-    """Our split names and the hub's: as `data.hub_splits` says, else by the usual names."""
-    if data.hub_splits is None:
-        chosen = {ours: name for ours, names in SPLIT_NAMES.items() for name in names[::-1] if name in present}
-    else:
-        chosen = data.hub_splits
-    for ours, theirs in {"train": "train", **chosen}.items():
-        if ours not in SPLIT_NAMES:
-            raise UserError(f"data.hub_splits: unknown split '{ours}': {did_you_mean(ours, SPLIT_NAMES)}")
-        if theirs not in present or "train" not in chosen:
-            raise UserError(
-                f"hub {data.hub_id} has no split '{theirs}' (data.hub_splits): {did_you_mean(theirs, present)}"
-            )
-    return {ours: chosen[ours] for ours in SPLIT_NAMES if ours in chosen}
+def _labels(dataset: HubDataset, split: str, data: DataConfig) -> _Labels:
+    """Read through a split, see that its texts are sound, and keep the labels."""
+    source, names = f"hub {data.hub_id}, {split} split", dataset.splits[split].column_names
+    start = data.text_start_column if data.text_start_column in names else None
+    columns = Columns(data.text_column, data.label_column, start)
+    columns.choose(names, source)
+    rows = checked(_with_text(dataset.pieces(split), columns.text, source), source, columns)
+    labels = pa.chunked_array([part.labels for part in rows]).combine_chunks()
+    return _Labels(source, labels, len(dataset.splits[split]) - len(labels))
+
+
+def _with_text(tables: Iterator[pa.Table], column: str, source: str) -> Iterator[pa.Table]:
+    """The rows that have a text."""
+    for table in tables:
+        yield table.filter(pa.array(~blank_texts(valid_texts(table[column], source, 0))))
+
+
+def _write_split(path: Path, split: str, dataset: HubDataset, labels: npt.NDArray[np.int64], data: DataConfig) -> None:
+    """Write a split with the columns text, label, id, and where texts begin if `data` asks for it."""
+    schema = pa.schema({"text": pa.large_string(), "label": pa.int64(), "id": pa.string()})
+    if data.text_start_column is not None:
+        schema = schema.append(pa.field(data.text_start_column, pa.int64()))
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        first = 0
+        for table in _with_text(dataset.pieces(split), data.text_column, str(path)):
+            end, ids = first + len(table), valid_ids(table)
+            numbered = pa.array([f"{split}-{row}" for row in range(first, end)], pa.string())
+            columns = [table[data.text_column], pa.array(labels[first:end]), numbered if ids is None else ids]
+            if data.text_start_column is not None:
+                columns.append(_starts(table, data.text_start_column))
+            cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+            writer.write_table(pa.table(cast, schema=schema))
+            first = end
+
+
+def _starts(table: pa.Table, column: str) -> pa.Array | pa.ChunkedArray:
+    return table[column] if column in table.column_names else pa.array(np.zeros(len(table), np.int64))
 
 
 def _agreed_names(data: DataConfig, hub_names: list[str] | None) -> list[str] | None:
@@ -143,62 +143,7 @@ def _agreed_names(data: DataConfig, hub_names: list[str] | None) -> list[str] | 
     return hub_names
 
 
-def _write_split(path: Path, split: str, rows: Rows, labels: npt.NDArray[np.int64]) -> None:
-    ids = rows.ids if rows.ids is not None else pa.array([f"{split}-{row}" for row in range(len(labels))])
-    table = pa.table({"text": rows.texts, "label": labels, "id": ids})
-    pq.write_table(table, path, compression="zstd")
-
-
 def _request(data: DataConfig) -> dict[str, object]:
     """What decides a download's content."""
-    keys = ("hub_id", "hub_config", "hub_splits", "text_column", "label_column", "labels")
+    keys = ("hub_id", "hub_config", "hub_splits", "text_column", "label_column", "text_start_column", "labels")
     return {key: getattr(data, key) for key in keys}
-
-
-def _probe(address: str) -> str:
-    """An empty text if the address answers in any way that is not a proxy's refusal, else the reason."""
-    request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "bench"})
-    try:
-        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
-            return ""
-    except urllib.error.HTTPError as error:
-        return f"HTTP {error.code}" if error.code in (407, 502, 503, 504) else ""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return str(getattr(reason, "strerror", None) or reason).splitlines()[0]
-
-
-def _describe(data: DataConfig, error: Exception) -> str:
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    if isinstance(error, RevisionNotFoundError):
-        return f"hub {data.hub_id} has no revision {data.hub_revision}: set data.hub_revision=null for the newest one"
-    if isinstance(error, RepositoryNotFoundError):
-        return f"{endpoint()} has no dataset '{data.hub_id}' that is open to you: check data.hub_id or log in"
-    reason = " ".join(str(error).split())[:200] or "no reason given"
-    return f"download of {data.hub_id} failed ({type(error).__name__}: {reason}): run {_fetch_command(data)} again"
-
-
-def _commit_of(info: Any) -> str | None:
-    """The commit in the addresses of the files that an offline client found in its own cache."""
-    for address in info.download_checksums or ():
-        _, at, rest = str(address).partition("@")
-        if at:
-            return rest.partition("/")[0]
-    return None
-
-
-def _in_client_cache(data: DataConfig) -> bool:
-    """Whether the hub's own client has ever downloaded this dataset here."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or caches).expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    return (hub / f"datasets--{str(data.hub_id).replace('/', '--')}").is_dir()
-
-
-def _fetch_command(data: DataConfig) -> str:
-    return f"'python -m bench fetch data={data.name}'"
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from bench.data.tables import Rows
 from bench.errors import UserError, did_you_mean
 
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
-def class_names(train: Rows, declared: Sequence[str] | None) -> tuple[str, ...]:
+class Labelled(Protocol):
+    """Labels of one split."""
+
+    @property
+    def source(self) -> str:
+        """How messages name the split."""
+
+    @property
+    def labels(self) -> pa.Array:
+        """(labels,) int64 or string, perhaps dictionary-encoded."""
+
+    @property
+    def offsets(self) -> np.ndarray | None:
+        """(rows + 1,) int64, where each row's labels begin; None: each row has one."""
+
+
+def class_names(train: Labelled, declared: Sequence[str] | None) -> tuple[str, ...]:
     """The classes: as declared, else the sorted names, or the sorted integers, that the training rows hold.
 
     Raises: `UserError` if a declared class does not match, or if the training rows hold a single class.
@@ -31,23 +48,28 @@ def class_names(train: Rows, declared: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def class_indices(rows: Rows, names: Sequence[str], *, declared: bool) -> npt.NDArray[np.int64]:
-    """Each row's position in `names`; a declared set also takes integer labels 0 .. K-1.
+def class_indices(rows: Labelled, names: Sequence[str], *, declared: bool) -> npt.NDArray[np.int64]:
+    """Each label's position in `names`; a declared set also takes integer labels 0 .. K-1.
 
     Raises: `UserError` that names the first row whose label is no class.
     """
-    encoded = rows.labels.dictionary_encode()
+    encoded = rows.labels if pa.types.is_dictionary(rows.labels.type) else rows.labels.dictionary_encode()
     lookup = {name: index for index, name in enumerate(names)}
     codes = encoded.indices.to_numpy()
     positions: npt.NDArray[np.int64] = np.empty(len(encoded.dictionary), dtype=np.int64)
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         index = _class_index(value, lookup, declared)
         if index is None:
-            row = int(np.flatnonzero(codes == code)[0]) + 1
+            row = _row(int(np.flatnonzero(codes == code)[0]), rows.offsets)
             raise UserError(f"{rows.source}, row {row}: {_unknown_label(value, names, declared)}")
         positions[code] = index
     chosen: npt.NDArray[np.int64] = positions[codes]
     return chosen
+
+
+def _row(position: int, offsets: np.ndarray | None) -> int:
+    """The number, from 1, of the row that a label belongs to."""
+    return position + 1 if offsets is None else int(np.searchsorted(offsets, position, side="right"))
 
 
 def _class_index(value: str | int, lookup: Mapping[str, int], declared: bool) -> int | None:

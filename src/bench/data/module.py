@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -10,10 +12,11 @@ from torch.utils.data import DataLoader
 
 from bench.config import DataConfig
 from bench.data.batches import Batch, BatchDataset, BucketSampler, SortedSampler, Texts
-from bench.data.sources import Corpus
-from bench.data.text import UNKNOWN, Vocabulary, encode_corpus
+from bench.data.encoding import EncodedSplit, encode_corpus
+from bench.data.sources import SPLITS, Corpus
+from bench.data.vocabulary import Vocabulary
 from bench.errors import UserError
-from bench.seeds import generator
+from bench.seeds import generator, integer
 
 _EVALUATION_BATCH = 256
 _NESTED = 1  # sub-stream of `split` that shuffles each class for `data.train_fraction`
@@ -37,7 +40,7 @@ class PreparedData:
     @property
     def truncated_fraction(self) -> float:
         """Share of training texts that are cut at `data.max_length`."""
-        return float(np.mean(self.train.ids.lengths > self.train.max_length))
+        return float(np.mean(self.train.words.lengths > self.train.max_length))
 
     @property
     def majority_share(self) -> float:
@@ -46,9 +49,8 @@ class PreparedData:
 
     @property
     def unknown_token_fraction(self) -> float:
-        """Share of the tokens of the reported split that have no vector of their own."""
-        reported = self.test or self.validation
-        return float(np.mean(reported.ids.ids == UNKNOWN))
+        """Share of the tokens of the reported split, those that are cut off included, without a vector of their own."""
+        return self.vocabulary.unknown_fraction((self.test or self.validation).words)
 
 
 def prepare(corpus: Corpus, data: DataConfig, seed: int) -> PreparedData:
@@ -58,29 +60,57 @@ def prepare(corpus: Corpus, data: DataConfig, seed: int) -> PreparedData:
     Raises: `UserError` if the training part is too small to set a validation split aside.
     """
     encoded = encode_corpus(corpus, data)
-    texts = {
-        name: Texts(encoded.splits[name], split.labels, split.ids, data.max_length)
-        for name, split in corpus.splits.items()
-        if name != "test" or data.use_test
-    }
-    train, validation = texts["train"], texts.get("dev")
-    if validation is None:
-        held_out = stratified_share(train.labels, data.validation_fraction, seed)
-        validation, train = train.subset(np.flatnonzero(held_out)), train.subset(np.flatnonzero(~held_out))
-    if data.train_fraction < 1:
-        train = train.subset(np.flatnonzero(nested_share(train.labels, data.train_fraction, seed)))
-    vocabulary = Vocabulary.of(encoded.words, train.ids.ids, data.vocabulary_size, data.minimum_count)
+    train, validation = _training_and_validation(encoded.splits, data, seed)
+    words = encoded.splits["train"].tokens.subset(train.rows)
+    vocabulary = Vocabulary.of(encoded.words, words, data.vocabulary_size, data.minimum_count)
+    test = _whole("test", encoded.splits) if data.use_test and "test" in encoded.splits else None
 
-    def encode(part: Texts) -> Texts:
-        return Texts(vocabulary.apply(part.ids), part.labels, part.names, part.max_length)
+    def texts(part: _Part) -> Texts:
+        return _texts(part, encoded.splits[part.split], vocabulary, data, seed)
 
-    test = texts.get("test")
     return PreparedData(
         vocabulary=vocabulary,
-        train=encode(train),
-        validation=encode(validation),
-        test=None if test is None else encode(test),
+        train=texts(train),
+        validation=texts(validation),
+        test=None if test is None else texts(test),
         classes=len(corpus.label_names),
+    )
+
+
+class _Part(NamedTuple):
+    """Which texts are used for something. rows: positions in the split."""
+
+    split: str
+    rows: np.ndarray
+
+
+def _whole(split: str, splits: Mapping[str, EncodedSplit]) -> _Part:
+    return _Part(split, np.arange(len(splits[split].labels)))
+
+
+def _training_and_validation(splits: Mapping[str, EncodedSplit], data: DataConfig, seed: int) -> tuple[_Part, _Part]:
+    labels = splits["train"].labels
+    train = np.arange(len(labels))
+    if "dev" in splits:
+        validation = _whole("dev", splits)
+    else:
+        held_out = stratified_share(labels, data.validation_fraction, seed)
+        validation, train = _Part("train", np.flatnonzero(held_out)), np.flatnonzero(~held_out)
+    if data.train_fraction < 1:
+        train = train[nested_share(labels[train], data.train_fraction, seed)]
+    return _Part("train", train), validation
+
+
+def _texts(part: _Part, split: EncodedSplit, vocabulary: Vocabulary, data: DataConfig, seed: int) -> Texts:
+    return Texts(
+        words=split.tokens.subset(part.rows),
+        vector_rows=vocabulary.table,
+        labels=split.labels[part.rows],
+        names=split.names.subset(part.rows),
+        max_length=data.max_length,
+        truncation=data.truncation,
+        numbers=part.rows,
+        shuffle_seed=integer(seed, "words", SPLITS.index(part.split)) if data.shuffle_words else None,
     )
 
 

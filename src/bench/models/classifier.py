@@ -92,13 +92,22 @@ class Classifier(LightningModule):
     """
 
     def __init__(
-        self, network: TextClassifier, training: TrainingConfig, classes: int, planned_steps: int, seed: int
+        self,
+        network: TextClassifier,
+        training: TrainingConfig,
+        classes: int,
+        planned_steps: int,
+        seed: int,
+        *,
+        frozen_epochs: int = 0,
     ) -> None:
+        """frozen_epochs: in which word vectors stay as they are, although they are trainable."""
         super().__init__()
         self.network = network
         self.training_config = training
         self.planned_steps = planned_steps
         self.seed = seed
+        self.frozen_epochs = frozen_epochs
         self.metrics = QualityMetrics(classes)
         self.validation: SplitQuality | None = None
         self.tested: list[tuple[SplitQuality, Predictions]] = []
@@ -106,7 +115,11 @@ class Classifier(LightningModule):
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
-        """Dropout draws from (seed, epoch, rank), whatever ran before."""
+        """Dropout draws from (seed, epoch, rank), whatever ran before; the epoch decides whether vectors learn.
+
+        Processes that train together expect a gradient for every weight, so they drop this one when it has come.
+        """
+        self.network.detaches_vectors = self._vectors_are_frozen and self.trainer.world_size == 1
         torch.manual_seed(integer(self.seed, "dropout", self.current_epoch, self.global_rank))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -122,6 +135,15 @@ class Classifier(LightningModule):
         """Whether the loss is a number, for all processes: they diverge together, or one would wait for the other."""
         finite = bool(torch.isfinite(loss))
         return self.trainer.strategy.reduce_boolean_decision(finite) if self.trainer.world_size > 1 else finite
+
+    @property
+    def _vectors_are_frozen(self) -> bool:
+        return self.current_epoch < self.frozen_epochs
+
+    def on_after_backward(self) -> None:
+        """Without a gradient, the optimiser leaves frozen vectors alone and keeps no moments of them."""
+        if self._vectors_are_frozen:
+            self.network.embedding.weight.grad = None
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

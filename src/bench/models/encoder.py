@@ -115,6 +115,7 @@ class TextClassifier(nn.Module):
     """A recurrent text classifier; its initial weights are a function of the seed and of each weight's name.
 
     vectors: (rows, dimension) float32, the embedding table;  classes: of the task.
+    While `detaches_vectors` is true, no gradient is computed for them.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vectors.shape[0], vectors.shape[1], padding_idx=0, _weight=vectors)
         self.embedding.weight.requires_grad_(trainable_vectors)
+        self.detaches_vectors = False
         self.encoder = RecurrentEncoder(model, vectors.shape[1], hidden_size)
         self.dropout = nn.Dropout(model.dropout)
         self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None
@@ -153,7 +155,8 @@ class TextClassifier(nn.Module):
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """States of every step. (batch, time) → (batch, time, features)."""
-        states: Tensor = self.encoder(self.dropout(self.embedding(tokens)), lengths)
+        vectors = self.embedding(tokens)
+        states: Tensor = self.encoder(self.dropout(vectors.detach() if self.detaches_vectors else vectors), lengths)
         return states
 
     def pool(self, states: Tensor, lengths: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -121,10 +121,14 @@ def _data_fields(fit: Fit) -> dict[str, object]:
         "train_tokens": data.train_tokens,
         "truncated_fraction": data.truncated_fraction,
         "unknown_token_fraction": data.unknown_token_fraction,
+        **({} if resolved.corpus.duplicates is None else asdict(resolved.corpus.duplicates)),
         "embedding_fingerprint": resolved.vectors.fingerprint if resolved.vectors else None,
         "embedding_dimension": resolved.dimension,
-        "embedding_coverage_types": fit.table.coverage_types,
-        "embedding_coverage_tokens": fit.table.coverage_tokens,
+        **{
+            f"embedding_{item.name}": getattr(fit.table, item.name)
+            for item in fields(fit.table)
+            if item.name != "values"
+        },
     }
 
 

@@ -31,6 +31,7 @@ NUMERIC_SOURCES = (
 
 _PACKAGES = (
     "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "datasets", "wandb", "pyarrow",
+    "gensim",
 )  # fmt: skip
 
 

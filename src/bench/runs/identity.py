@@ -9,22 +9,28 @@ from dataclasses import dataclass
 
 from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Scalar, flatten
 from bench.data.sources import Corpus, open_corpus
-from bench.embeddings.formats import find_vectors
+from bench.embeddings.lookup import find_vectors
+from bench.embeddings.trained import check_gensim
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.models.sizes import matched_width
+from bench.runs.effects import settled
 from bench.runs.environment import code_version
 
 # What a run computes does not depend on these: where it looks, what it is called, how it is written down.
 _NOT_SCIENCE = {
     "model.hidden_size", "model.match", "model.kernel",
     "data.name", "data.path", "data.mirror", "data.package", "data.hub_id", "data.hub_config", "data.hub_revision",
-    "data.hub_splits", "data.text_column", "data.label_column", "data.labels", "data.deduplicate",
-    "data.epochs", "data.learning_rate", "data.target_accuracy", "data.licence", "data.citation",
-    "embedding.path", "embedding.files", "embedding.dimension",
+    "data.hub_splits", "data.text_column", "data.label_column", "data.text_start_column", "data.labels",
+    "data.deduplicate", "data.probe", "data.epochs", "data.learning_rate", "data.target_accuracy", "data.licence",
+    "data.citation",
+    "embedding.path", "embedding.files", "embedding.package", "embedding.url", "embedding.sha256", "embedding.member",
+    "embedding.dimension",
     "training.log_every_steps",
     "results", "force", "keep", "dry_run", "until", "retry",
 }  # fmt: skip
+# Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
+_GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {"model.cell", "model.forget_bias", "model.hidden_size_resolved", "model.kernel_resolved"}
@@ -32,7 +38,8 @@ _COMPARED = {"model.cell", "model.forget_bias", "model.hidden_size_resolved", "m
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A run with everything settled that training depends on. hidden_size: after matching;  dimension: of vectors."""
+    """A run with everything settled that training depends on. config: with defaults where a key has no effect;
+    hidden_size: after matching;  dimension: of vectors."""
 
     config: BenchConfig
     corpus: Corpus
@@ -75,8 +82,12 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     Raises: `UserError` if the corpus or the vectors cannot be had, or do not fit the configuration.
     """
     opened = opened or Opened()
+    _check_task(config.data)
     corpus = opened.corpus(config.data)
     vectors = opened.vectors(config.embedding)
+    if config.embedding.source == "train":
+        check_gensim()
+    config = settled(config, corpus.sizes, vectors)
     dimension = vectors.dimension if vectors else config.embedding.dimension
     assert dimension is not None  # build_config saw to it
     if config.model.output == "sigmoid" and len(corpus.label_names) != 2:
@@ -117,6 +128,14 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     )
 
 
+def _check_task(data: DataConfig) -> None:
+    if data.task != "classification":
+        raise UserError(
+            f"data={data.name} has a label for every word, and models that label words are not part of this version: "
+            f"'python -m bench fetch data={data.name}' gets the corpus; choose another data=NAME to train on"
+        )
+
+
 def is_science(key: str) -> bool:
     """Whether what a run computes depends on this dotted configuration key; the precision is added beside them."""
     return key not in _NOT_SCIENCE and not key.startswith(_NOT_SCIENCE_GROUPS)
@@ -130,7 +149,7 @@ def science_columns(columns: Iterable[str]) -> list[str]:
 
 def _science(config: BenchConfig) -> dict[str, Scalar]:
     return {
-        **{key: value for key, value in flatten(config) if is_science(key)},
+        **{key: value for key, value in flatten(config) if is_science(key) and key not in _GENERATED},
         "precision": config.hardware.precision,
     }
 

@@ -30,10 +30,12 @@ Key = tuple[str, str]  # run_id, execution_id
 Stamp = tuple[int, int]  # modification time in nanoseconds, size in bytes: when they change, the record is read again
 Row = dict[str, Scalar]
 Columns = dict[str, list[Scalar]]  # by name; a row an execution
-Kind = Literal["text", "integer", "number", "flag", "json"]
+Kind = Literal["text", "integer", "number", "flag", "flag_or_text", "json"]
 
 _KINDS: dict[object, Kind] = {str: "text", int: "integer", float: "number", bool: "flag"}
-_TYPES: dict[Kind, tuple[type, ...]] = {"text": (str,), "integer": (int,), "number": (int, float), "flag": (bool,)}
+_TYPES: dict[Kind, tuple[type, ...]] = {
+    "text": (str,), "integer": (int,), "number": (int, float), "flag": (bool,), "flag_or_text": (bool, str),
+}  # fmt: skip
 _EXTRA = "_extra"  # JSON of configuration keys that this version does not know
 _KEY = ("run_id", "execution_id")
 _STAMP = ("_modified_ns", "_bytes")
@@ -143,7 +145,8 @@ def _config_kinds(schema: type, prefix: str) -> Iterator[tuple[str, Kind]]:
         if is_dataclass(options[0]):
             yield from _config_kinds(typing.cast(type, options[0]), f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _KINDS.get(options[0], "text")
+            kinds = {_KINDS.get(option, "text") for option in options}
+            yield f"{prefix}{name}", "flag_or_text" if kinds == {"flag", "text"} else _KINDS.get(options[0], "text")
 
 
 def _options(hint: object) -> tuple[object, ...]:
@@ -157,8 +160,10 @@ def _checked(name: str, value: object, kind: Kind) -> Scalar:
         return None
     if kind == "json":
         return json.dumps(value)
-    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "flag"):
-        raise UserError(f"damaged run record: {name} is {value!r}, which is no {kind}")
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind not in ("flag", "flag_or_text")):
+        raise UserError(f"damaged run record: {name} is {value!r}, which is no {kind.replace('_', ' ')}")
+    if kind == "flag_or_text" and isinstance(value, bool):
+        return str(value).lower()
     return typing.cast(Scalar, value)
 
 
@@ -172,6 +177,7 @@ def _schema() -> pa.Schema:
         "integer": pa.int64(),
         "number": pa.float64(),
         "flag": pa.bool_(),
+        "flag_or_text": pa.string(),
     }
     names = [(name, arrow[kind]) for name, kind in columns().items()]
     names += [(_EXTRA, pa.string()), *((name, pa.int64()) for name in _STAMP)]

@@ -84,7 +84,7 @@ class RunRecord:
     # -- sizes ---------------------------------------------------------------------------------------------------
     hidden_size_resolved: int | None = None  # units per direction after matching
     parameters_total: int | None = None  # all weights and biases, word vectors included
-    parameters_trainable: int | None = None  # without frozen word vectors
+    parameters_trainable: int | None = None  # without word vectors that never learn (trainable=false)
     parameters_recurrent: int | None = None  # weights and biases of the recurrent layers
     flops_per_token: int | None = None  # forward, recurrent layers; backward costs about twice as much again
 

@@ -34,6 +34,7 @@ from bench.runs.folders import CHECKPOINT
 from bench.runs.identity import ResolvedRun
 from bench.runs.probe import KernelProbe, inference_milliseconds
 from bench.runs.processor import usable_cores
+from bench.runs.sentences import Sentences
 from bench.seeds import generator
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
@@ -64,13 +65,18 @@ class Fit:
         self.data: PreparedData = prepare(resolved.corpus, config.data, config.seed)
         vocabulary = self.data.vocabulary
         self.table: EmbeddingTable = build_table(
-            config.embedding, vocabulary.words, vocabulary.counts, resolved.vectors, config.seed
+            config.embedding,
+            vocabulary.words,
+            vocabulary.counts,
+            resolved.vectors,
+            config.seed,
+            training=Sentences(self.data.train),
         )
         self.network = TextClassifier(
             config.model,
             resolved.hidden_size,
             torch.from_numpy(self.table.values),
-            trainable_vectors=config.embedding.trainable,
+            trainable_vectors=config.embedding.frozen_epochs is not None,
             classes=self.data.classes,
             seed=config.seed,
         )
@@ -124,7 +130,10 @@ class Fit:
         """Train, go back to the best epoch, and read the test split, once. saved: the checkpoint to go on from."""
         config = self.resolved.config
         planned = self.steps_per_epoch * config.training.epochs
-        module = Classifier(self.network, config.training, self.data.classes, planned, config.seed)
+        frozen = config.embedding.frozen_epochs or 0
+        module = Classifier(
+            self.network, config.training, self.data.classes, planned, config.seed, frozen_epochs=frozen
+        )
         batches = TextDataModule(self.data, config.training.batch_size, config.seed)
         try:
             self.trainer.fit(module, datamodule=batches, ckpt_path=saved, weights_only=True)

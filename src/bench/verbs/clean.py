@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,24 +16,31 @@ from bench.errors import UserError, did_you_mean
 from bench.files import cache_root
 from bench.runs.folders import CHECKPOINT, RECORD
 from bench.runs.store import CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST, Store
+from bench.verbs.sizes import files_below, readable
 
-USAGE = "python -m bench clean [keep=none|best|all] [cache=true] [results=DIR]"
+USAGE = "python -m bench clean [keep=none|best|all] [cache=true|vectors|all] [results=DIR]"
 
-_CHOICES = {"keep": ("none", "best", "all"), "cache": ("true", "false")}
+_CHOICES = {"keep": ("none", "best", "all"), "cache": ("true", "vectors", "all", "false")}
 _KINDS = {
     RECORD: "records", CHECKPOINT: "checkpoints", PREDICTIONS: "predictions", CURVE: "curves",
     WEIGHTS: "weights", WEIGHTS_LAST: "weights",
 }  # fmt: skip
-_MADE_AGAIN = ("encoded", "composed", "fingerprints")  # parts of the cache that the next run makes again
+# What may be asked for, and the parts of the cache that go then.
+_MADE_AGAIN = ("encoded", "composed", "fingerprints")  # by the next run, in seconds
+_VECTORS = ("vectors", "trained")  # made again from vector files and corpora
+_DOWNLOADS = ("corpora", "vectors-files")  # to be had again from a network alone
+_PARTS: dict[str, tuple[str, ...]] = {
+    "false": (), "true": _MADE_AGAIN, "vectors": _VECTORS, "all": (*_MADE_AGAIN, *_VECTORS, *_DOWNLOADS),
+}  # fmt: skip
 _TRACKERS = ("wandb", "csv", "tensorboard")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for. keep: the weights to keep, None to only report; cache: also empty the encoded corpora."""
+    """What was asked for. keep: the weights to keep, None to only report; parts: of the cache, to be emptied."""
 
     keep: Literal["none", "best", "all"] | None
-    cache: bool
+    parts: tuple[str, ...]
     results: Path
 
 
@@ -59,17 +65,16 @@ def clean(arguments: Sequence[str]) -> int:
     request = _parse(arguments)
     console = Console(highlight=False, soft_wrap=True)
     freed = _delete(_unwanted_weights(request))
-    if request.cache:
-        for name in _MADE_AGAIN:
-            emptied = _empty(cache_root() / name)
-            freed = Pile(freed.files + emptied.files, freed.size + emptied.size)
-    results = _results_piles(request.results)
-    for title, piles in ((f"results in {request.results}", results), (f"caches in {cache_root()}", _cache_piles())):
+    for name in request.parts:
+        emptied = _empty(cache_root() / name)
+        freed = Pile(freed.files + emptied.files, freed.size + emptied.size)
+    results, caches = _results_piles(request.results), _cache_piles()
+    for title, piles in ((f"results in {request.results}", results), (f"caches in {cache_root()}", caches)):
         console.print(title, _as_table(piles), sep="\n", markup=False)
-    if request.cache or request.keep in ("none", "best"):
-        console.print(f"freed {_readable(freed.size)}, {freed.files} files")
+    if request.parts or request.keep in ("none", "best"):
+        console.print(f"freed {readable(freed.size)}, {freed.files} files")
     else:
-        console.print("\n".join(_advice(request.results, results["weights"])))
+        console.print("\n".join(_advice(request.results, results["weights"], caches)))
     return 0
 
 
@@ -93,7 +98,7 @@ def _parse(arguments: Sequence[str]) -> Request:
     if "results" in given and not results.is_dir():
         raise UserError(f"clean: results={results}: no such folder")
     keep = cast(Literal["none", "best", "all"] | None, given.get("keep"))
-    return Request(keep=keep, cache=given.get("cache") == "true", results=results)
+    return Request(keep=keep, parts=_PARTS[given.get("cache", "false")], results=results)
 
 
 def _unwanted_weights(request: Request) -> list[Path]:
@@ -142,7 +147,7 @@ def _delete(paths: Iterable[Path]) -> Pile:
 
 def _empty(folder: Path) -> Pile:
     """Delete what a folder holds, subfolders included, and keep the folder."""
-    freed = _delete(path for path, _ in _files(folder))
+    freed = _delete(path for path, _ in files_below(folder))
     for child in folder.iterdir() if folder.is_dir() else ():
         shutil.rmtree(child, ignore_errors=True)
     return freed
@@ -150,7 +155,7 @@ def _empty(folder: Path) -> Pile:
 
 def _results_piles(results: Path) -> dict[str, Pile]:
     piles = {name: Pile() for name in (*dict.fromkeys(_KINDS.values()), *_TRACKERS, "other")}
-    for path, size in _files(results):
+    for path, size in files_below(results):
         top = path.relative_to(results).parts[0]
         piles[_KINDS.get(path.name, "other") if top == "runs" else top if top in _TRACKERS else "other"].add(size)
     return piles
@@ -160,21 +165,9 @@ def _cache_piles() -> dict[str, Pile]:
     root = cache_root()
     piles = {path.name: Pile() for path in sorted(root.iterdir()) if path.is_dir()} if root.is_dir() else {}
     for name, pile in piles.items():
-        for _, size in _files(root / name):
+        for _, size in files_below(root / name):
             pile.add(size)
     return piles
-
-
-def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Every file below a folder with its size in bytes; links are not followed."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            try:
-                size = path.lstat().st_size
-            except FileNotFoundError:  # a run may be at work here
-                continue
-            yield path, size
 
 
 def _as_table(piles: dict[str, Pile]) -> Table:
@@ -182,26 +175,21 @@ def _as_table(piles: dict[str, Pile]) -> Table:
     table.add_column("files", justify="right")
     table.add_column("size", justify="right")
     for name, pile in piles.items():
-        table.add_row(name, f"{pile.files:,}", _readable(pile.size))
+        table.add_row(name, f"{pile.files:,}", readable(pile.size))
     total = Pile(sum(pile.files for pile in piles.values()), sum(pile.size for pile in piles.values()))
     table.add_section()
-    table.add_row("total", f"{total.files:,}", _readable(total.size))
+    table.add_row("total", f"{total.files:,}", readable(total.size))
     return table
 
 
-def _advice(results: Path, weights: Pile) -> Iterator[str]:
+def _advice(results: Path, weights: Pile, caches: dict[str, Pile]) -> Iterator[str]:
     """What to type to have less of it."""
     where = "" if results == Path("results") else f" results={results}"
     if weights.files:
         yield f"python -m bench clean keep=best{where}   keeps the weights of the best run of each arm only"
-        yield f"python -m bench clean keep=none{where}   frees all weights, {_readable(weights.size)}"
+        yield f"python -m bench clean keep=none{where}   frees all weights, {readable(weights.size)}"
     yield f"python -m bench clean cache=true{where}  frees the encoded corpora; the next run encodes them again"
-
-
-def _readable(size: float) -> str:
-    """A size in bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    if size := sum(caches[name].size for name in _VECTORS if name in caches):
+        yield f"python -m bench clean cache=vectors{where}  frees vectors made ready to read, {readable(size)}"
+    if size := sum(caches[name].size for name in _DOWNLOADS if name in caches):
+        yield f"python -m bench clean cache=all{where}  frees downloads, too, {readable(size)}"

@@ -1,0 +1,62 @@
+"""Keys that have no effect in a run take their defaults there: neither its name nor its record depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig
+from bench.embeddings.vectors import VectorFile
+
+Section = TypeVar("Section", EmbeddingConfig, DataConfig)
+
+
+def _looks_up(embedding: EmbeddingConfig, file: VectorFile | None) -> bool:
+    return file is not None or _trains(embedding, file)
+
+
+def _trains(embedding: EmbeddingConfig, file: VectorFile | None) -> bool:
+    return embedding.source == "train"
+
+
+def _composes(embedding: EmbeddingConfig, file: VectorFile | None) -> bool:
+    if _trains(embedding, file):
+        return embedding.name == "fasttext"
+    return file is not None and file.kind == "fasttext_binary"
+
+
+# When a key has an effect; the others always have.
+_EMBEDDING: Mapping[str, Callable[[EmbeddingConfig, VectorFile | None], bool]] = {
+    "scale": lambda embedding, file: embedding.norm is None,
+    "case_fallback": _looks_up,
+    "shuffle": _looks_up,
+    "subwords": _composes,
+    "algorithm": _trains,
+    "window": _trains,
+    "passes": _trains,
+}
+_DATA: Mapping[str, Callable[[DataConfig, Collection[str]], bool]] = {
+    "length": lambda data, splits: data.probe is not None,
+    "test_length": lambda data, splits: data.probe is not None and data.test_length != data.length,
+    "size": lambda data, splits: data.probe is not None,
+    "probe_seed": lambda data, splits: data.probe is not None,
+    "validation_fraction": lambda data, splits: "dev" not in splits,
+}
+
+
+def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | None) -> BenchConfig:
+    """The configuration with defaults in the place of values that change nothing.
+
+    splits: names of those that the corpus has;  file: of vectors, None where none is read.
+    """
+    embedding, data = config.embedding, config.data
+    idle_embedding = {name for name, has_effect in _EMBEDDING.items() if not has_effect(embedding, file)}
+    idle_data = {name for name, has_effect in _DATA.items() if not has_effect(data, splits)}
+    return replace(config, embedding=_by_default(embedding, idle_embedding), data=_by_default(data, idle_data))
+
+
+def _by_default(section: Section, names: Collection[str]) -> Section:
+    """A part of the configuration with these keys at their defaults."""
+    defaults: dict[str, Any] = {item.name: item.default for item in fields(section) if item.name in names}
+    return replace(section, **defaults)
