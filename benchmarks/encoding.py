@@ -20,15 +20,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.compose import compose
-from bench.data import pieces
 from bench.data.sources import open_corpus
-from bench.data.text import TokenRules, encode_texts
+from bench.data.tokens import pieces
+from bench.data.tokens.text import TokenRules, encode_texts
 
 COLD_LIMIT, WARM_LIMIT = 8.0, 0.3  # seconds, for IMDB on two cores
 ONCE = """
 import os, sys, time
 from bench.compose import compose
-from bench.data.encoding import encode_corpus
+from bench.data.tokens.encoding import encode_corpus
 from bench.data.sources import open_corpus
 config = compose(["data=" + sys.argv[1]])
 corpus = open_corpus(config.data)

@@ -44,7 +44,8 @@ def _rows(runs: pd.DataFrame) -> Iterator[str]:
         base = arms[ARMS["random", "true", False]]
         for arm in filter(arms.__contains__, ARMS.values()):
             group = arms[arm]
-            assert group.index.is_unique and group.index.equals(base.index), f"{corpus}, {arm}: other seeds"
+            assert group.index.is_unique
+            assert group.index.equals(base.index), f"{corpus}, {arm}: other seeds"
             difference = _percent(group.test_accuracy - base.test_accuracy, signed=True)
             found = group.embedding_coverage_types.iloc[0]
             cells = [

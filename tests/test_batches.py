@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from bench.config import DataConfig
 from bench.data.batches import BatchDataset, BucketSampler, Share, SortedSampler, Texts, share_of
 from bench.data.module import PreparedData, nested_share, prepare, stratified_share
-from bench.data.ragged import Ragged
 from bench.data.sources import Corpus, Split
-from bench.data.strings import Strings
-from bench.data.vocabulary import PADDING
+from bench.data.tokens.ragged import Ragged
+from bench.data.tokens.strings import Strings
+from bench.data.tokens.vocabulary import PADDING
 from bench.errors import UserError
 
 Truncation = Literal["head", "tail", "both"]

@@ -12,7 +12,7 @@ import pytest
 
 from bench.config import HardwareConfig
 from bench.errors import UserError
-from bench.runs.processor import usable_cores
+from bench.processor import usable_cores
 from bench.sweeps.launchers.devices import Device, Devices, bound_to, core_groups
 from bench.sweeps.launchers.gpus import chosen_gpus
 from bench.sweeps.launchers.places import Places
@@ -138,7 +138,7 @@ def test_what_is_started_on_a_group_of_cores_stays_there_and_we_do_not() -> None
     ask = [
         sys.executable,
         "-c",
-        "from bench.runs.processor import usable_cores; import os; print(usable_cores(), os.sched_getaffinity(0))",
+        "from bench.processor import usable_cores; import os; print(usable_cores(), os.sched_getaffinity(0))",
     ]
     with bound_to([core]):
         answer = subprocess.run(ask, capture_output=True, text=True, check=True)

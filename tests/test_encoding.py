@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.config import DataConfig
-from bench.data import pieces
-from bench.data.encoding import EncodedCorpus, encode_corpus
 from bench.data.module import prepare
-from bench.data.pieces import encode_pieces, pieces_of
-from bench.data.ragged import Ragged
-from bench.data.sources import Corpus, Split
-from bench.data.strings import Strings, write_strings
-from bench.data.text import TokenRules, tokenise
-from bench.data.vocabulary import SPECIAL_WORDS, UNKNOWN, Vocabulary
+from bench.data.sources import Corpus, Split, open_corpus
+from bench.data.tokens import pieces
+from bench.data.tokens.encoding import EncodedCorpus, encode_corpus
+from bench.data.tokens.pieces import encode_pieces, pieces_of
+from bench.data.tokens.ragged import Ragged
+from bench.data.tokens.strings import Strings, write_strings
+from bench.data.tokens.text import TokenRules, tokenise
+from bench.data.tokens.vocabulary import SPECIAL_WORDS, UNKNOWN, Vocabulary
 from bench.errors import UserError
 from bench.files import cache_root
 
@@ -41,7 +41,7 @@ def corpus_of(texts: Mapping[str, list[str]] = TEXTS, fingerprint: str = "f", or
         name: Split(lines, np.arange(len(lines)) % 2, [f"{origin}-{name}-{row}" for row in range(len(lines))])
         for name, lines in texts.items()
     }
-    return Corpus("made", splits, ("a", "b"), fingerprint, origin, None)
+    return Corpus("made", splits, ("a", "b"), fingerprint, origin, None, ids_fingerprint=origin)
 
 
 class Unread(Mapping[str, Split]):
@@ -59,7 +59,7 @@ class Unread(Mapping[str, Split]):
 
 def unread() -> Corpus:
     """The corpus of `corpus_of`, but for its splits."""
-    return Corpus("made", Unread(), ("a", "b"), "f", "made", None)
+    return Corpus("made", Unread(), ("a", "b"), "f", "made", None, ids_fingerprint="made")
 
 
 def words_of(encoded: EncodedCorpus) -> dict[str, list[list[str]]]:
@@ -208,7 +208,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from bench.config import DataConfig
-from bench.data.encoding import encode_corpus
+from bench.data.tokens.encoding import encode_corpus
 from bench.data.sources import Corpus, Split
 
 class Counted(Split):
@@ -360,7 +360,7 @@ def test_all_tokens_of_some_texts_are_met_piece_by_piece(
     expected = [token for row in rows for token in range(int(offsets[row]), int(offsets[row + 1]))]
     some = whole.subset(np.array(rows, np.int64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.data.ragged._PIECE_TOKENS", piece_tokens)
+        patch.setattr("bench.data.tokens.ragged._PIECE_TOKENS", piece_tokens)
         found = [piece.tolist() for piece in some.pieces()]
         counts = some.counts(int(offsets[-1]))
     assert [token for piece in found for token in piece] == expected
@@ -369,7 +369,7 @@ def test_all_tokens_of_some_texts_are_met_piece_by_piece(
 
 
 def test_strings_are_found_by_place_in_a_file_of_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.data.strings._BATCH", 7)
+    monkeypatch.setattr("bench.data.tokens.strings._BATCH", 7)
     values = [f"имя {k}\n" for k in range(40)]
     write_strings(tmp_path / "names.arrow", iter(values))
     strings = Strings.read(tmp_path / "names.arrow")
@@ -380,3 +380,12 @@ def test_strings_are_found_by_place_in_a_file_of_many_batches(tmp_path: Path, mo
     assert strings.take(np.array([1, 0])) == values[1::-1]
     with pytest.raises(IndexError):
         strings[40]
+
+
+def test_ids_that_were_edited_alone_are_read_anew(tmp_path: Path) -> None:
+    data = DataConfig(name="mine", path=str(tmp_path))
+    for prefix in ("old", "new"):
+        rows = "".join(f"text {row},{row % 2},{prefix}{row}\n" for row in range(4))
+        (tmp_path / "train.csv").write_text("text,label,id\n" + rows)
+        corpus = open_corpus(data)
+        assert list(encode_corpus(corpus, data).splits["train"].names) == [f"{prefix}{row}" for row in range(4)]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.processor import cpu_limits, limit_spinning, usable_cores
 from bench.runs.environment import (
     NUMERIC_SOURCES,
     PACKAGE,
@@ -30,7 +31,6 @@ from bench.runs.environment import (
     describe_torch,
     hardware_key,
 )
-from bench.runs.processor import cpu_limits, limit_spinning, usable_cores
 from bench.runs.record import RunRecord
 
 MACHINE = Machine(
@@ -208,7 +208,7 @@ def test_the_machine_is_described_with_its_packages():
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")
 def test_cores_that_the_process_may_not_use_do_not_count():
     core = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{core}}}); import bench.runs.processor as p; print(p.usable_cores())"
+    code = f"import os; os.sched_setaffinity(0, {{{core}}}); import bench.processor as p; print(p.usable_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"1"
 
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, script_of_docs
 
 SOURCE = ROOT / "src" / "bench"
 FLOORS = [
-    {"config", "compose", "seeds", "errors", "files", "network", "remembered", "distributed"},
+    {"config", "compose", "seeds", "errors", "files", "network", "remembered", "processor", "distributed"},
     {"data", "embeddings"},
     {"models"},
     {"runs"},

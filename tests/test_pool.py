@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import UserError
-from bench.runs.processor import usable_cores
+from bench.processor import usable_cores
 from bench.runs.record import RunRecord
 from bench.runs.store import PREDICTIONS
 from bench.sweeps.launchers.forking import IMPORTED

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bench.compose import compose
 from bench.config import DataConfig
 from bench.data.probes import class_names, expected, generate, split_size
-from bench.data.text import tokenise
+from bench.data.tokens.text import tokenise
 from bench.errors import UserError
 from tests.conftest import ROOT, Study
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.text import TokenRules, encode_texts, tokenise
+from bench.data.tokens.text import TokenRules, encode_texts, tokenise
 
 CHARACTERS = TokenRules(tokens="char")
 RULES = [

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from bench.data.ragged import Ragged
-from bench.data.shuffling import shuffle_words
-from bench.data.strings import Strings
-from bench.data.vocabulary import PADDING
+from bench.data.tokens.ragged import Ragged
+from bench.data.tokens.shuffling import shuffle_words
+from bench.data.tokens.strings import Strings
+from bench.data.tokens.vocabulary import PADDING
 from bench.seeds import generator
 
 _BUCKET_BATCHES = 50  # texts are sorted by length within so many batches: little padding, much variety

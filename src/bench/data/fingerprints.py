@@ -30,6 +30,7 @@ class Known:
     fingerprint: str
     sizes: dict[str, int]
     duplicates: Duplicates
+    ids_fingerprint: str
 
 
 class Memory:
@@ -60,13 +61,14 @@ def _known(tree: dict[str, object]) -> Known:
     names, sizes, duplicates = tree["label_names"], tree["sizes"], tree["duplicates"]
     if not isinstance(names, list) or not isinstance(sizes, dict) or not isinstance(duplicates, dict):
         raise TypeError("no memory of a corpus")
-    return Known(tuple(names), str(tree["fingerprint"]), sizes, Duplicates(**duplicates))
+    known = Duplicates(**duplicates)
+    return Known(tuple(names), str(tree["fingerprint"]), sizes, known, str(tree["ids_fingerprint"]))
 
 
 @cache
 def _sources() -> str:
     """A hash of the modules beside this one."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.config import DataConfig
-from bench.data.columns import blank_texts, valid_ids, valid_texts
 from bench.data.hub_client import HubDataset, endpoint, fetch_command, load, why_unreachable
-from bench.data.labels import class_indices, class_names
-from bench.data.tables import Columns, checked
+from bench.data.reading.columns import blank_texts, valid_ids, valid_texts
+from bench.data.reading.labels import class_indices, class_names
+from bench.data.reading.tables import Columns, checked
 from bench.errors import UserError
 from bench.files import cache_root, folder_atomically
 
@@ -85,7 +85,7 @@ def download(data: DataConfig) -> None:
 
 @dataclass(frozen=True)
 class _Labels:
-    """The labels of a split, of the rows that have a text. See `bench.data.labels.Labelled`."""
+    """The labels of a split, of the rows that have a text. See `bench.data.reading.labels.Labelled`."""
 
     source: str
     labels: pa.Array

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from bench import network
 from bench.config import DataConfig
-from bench.data.tables import SPLIT_NAMES
+from bench.data.reading.tables import SPLIT_NAMES
 from bench.errors import UserError, did_you_mean
 
 _ROWS = 5_000  # in a piece

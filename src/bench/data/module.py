@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from bench.config import DataConfig
 from bench.data.batches import Batch, BatchDataset, BucketSampler, SortedSampler, Texts
-from bench.data.encoding import EncodedSplit, encode_corpus
 from bench.data.sources import SPLITS, Corpus
-from bench.data.vocabulary import Vocabulary
+from bench.data.tokens.encoding import EncodedSplit, encode_corpus
+from bench.data.tokens.vocabulary import Vocabulary
 from bench.errors import UserError
 from bench.seeds import generator, integer
 

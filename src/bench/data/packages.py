@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bench.data.tables import Rows
+from bench.data.reading.tables import Rows
 from bench.errors import UserError
 
 

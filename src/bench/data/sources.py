@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from bench.config import DataConfig
 from bench.data import hub, packages, probes
 from bench.data.duplicates import Duplicates, count_duplicates
 from bench.data.fingerprints import Known, Memory
-from bench.data.labels import class_names
-from bench.data.readers import Stream, find_splits, stream_of
-from bench.data.scan import fingerprint, scan, split_of
+from bench.data.reading.labels import class_names
+from bench.data.reading.readers import Stream, find_splits, stream_of
+from bench.data.reading.scan import fingerprint, scan, split_of
+from bench.data.reading.tables import Columns, Rows
 from bench.data.splits import Split
-from bench.data.tables import Columns, Rows
 from bench.errors import UserError
 from bench.files import without_home
 
@@ -40,6 +41,7 @@ class Corpus:
     revision: str | None  # commit on the hub, or version of the package
     sizes: Mapping[str, int] = field(default_factory=dict)  # texts per split
     duplicates: Duplicates | None = None
+    ids_fingerprint: str = ""  # of the texts' names, which are no part of the content
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def open_corpus(data: DataConfig) -> Corpus:
         source.revision,
         known.sizes,
         known.duplicates,
+        known.ids_fingerprint,
     )
 
 
@@ -114,7 +117,9 @@ def _read(source: _Source, data: DataConfig) -> tuple[Known, Mapping[str, Split]
     }
     digests = {name: texts for name, (_, texts) in splits.items()}
     sizes = {name: len(texts) for name, texts in digests.items()}
-    known = Known(names, fingerprint(names, splits), sizes, count_duplicates(digests))
+    ids = " ".join(f"{name} {scanned.ids_digest}" for name, scanned in scans.items() if scanned.named)
+    ids_fingerprint = hashlib.sha256(ids.encode()).hexdigest()[:16]
+    known = Known(names, fingerprint(names, splits), sizes, count_duplicates(digests), ids_fingerprint)
     return known, {name: split for name, (split, _) in splits.items()}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.runs.processor import cpu_model, usable_cores
+from bench.processor import cpu_model, usable_cores
 
 PACKAGE = Path(__file__).resolve().parents[1]  # the folder of `bench`
 

@@ -26,6 +26,7 @@ from bench.embeddings.table import EmbeddingTable, build_table
 from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
+from bench.processor import usable_cores
 from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import CheckpointFile, Checkpoints
 from bench.runs.clock import Timing, TrainingClock
@@ -33,7 +34,6 @@ from bench.runs.environment import describe_machine, describe_torch, hardware_ke
 from bench.runs.folders import CHECKPOINT
 from bench.runs.identity import ResolvedRun
 from bench.runs.probe import KernelProbe, inference_milliseconds
-from bench.runs.processor import usable_cores
 from bench.runs.sentences import Sentences
 from bench.seeds import generator
 

@@ -17,9 +17,9 @@ from bench.compose import compose
 from bench.config import BenchConfig, Scalar, SweepConfig, flatten
 from bench.distributed import is_first_process
 from bench.errors import UserError, did_you_mean
+from bench.processor import limit_spinning, usable_cores
 from bench.runs.claim import claim
 from bench.runs.identity import ResolvedRun, resolve
-from bench.runs.processor import limit_spinning, usable_cores
 from bench.runs.record import RunRecord, Status
 from bench.runs.recorded import config_of
 from bench.runs.store import PREDICTIONS, Store

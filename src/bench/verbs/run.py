@@ -15,10 +15,10 @@ from bench.compose import CONFIG_NAME, build, compose, session
 from bench.config import BenchConfig
 from bench.distributed import is_first_process
 from bench.errors import UserError
+from bench.processor import limit_spinning
 from bench.runs.claim import claim
 from bench.runs.identity import ResolvedRun, resolve
 from bench.runs.liveness import end_with_parent
-from bench.runs.processor import limit_spinning
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.tracking.mirror import mirror_finished

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.files import make_folder
-from bench.runs.processor import usable_cores
+from bench.processor import usable_cores
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 

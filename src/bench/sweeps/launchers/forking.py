@@ -76,7 +76,7 @@ def main() -> None:
 
 def import_everything() -> None:
     """What a run would import, so that its copy need not."""
-    from bench.runs.processor import limit_spinning
+    from bench.processor import limit_spinning
 
     limit_spinning()
     for name in IMPORTED:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from rich.console import Console
 
 from bench.errors import UserError
-from bench.runs.processor import usable_cores
+from bench.processor import usable_cores
 
 _ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 _REACHABLE_SECONDS = 3.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.runs.processor import usable_cores
+from bench.processor import usable_cores
 from bench.sweeps.launchers.base import Interruption, RunLauncher, checked_seconds, checked_whole, occupied
 from bench.sweeps.launchers.live import LiveView
 from bench.sweeps.launchers.processes import Outcome, environment

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Literal, Protocol
 
 from bench.config import Scalar
-from bench.runs.processor import cpu_model, usable_cores
+from bench.processor import cpu_model, usable_cores
 
 COLUMNS = (
     "arm", "status", "wall_seconds", "train_seconds", "cpu_model", "cpu_cores", "gpu_model", "accelerator",

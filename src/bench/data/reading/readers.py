@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.data.conllu import read_conllu
-from bench.data.lines import Choose, read_csv, read_jsonl
-from bench.data.tables import SPLIT_NAMES, Columns, Rows, checked
+from bench.data.reading.conllu import read_conllu
+from bench.data.reading.lines import Choose, read_csv, read_jsonl
+from bench.data.reading.tables import SPLIT_NAMES, Columns, Rows, checked
 from bench.errors import UserError
 
 Stream = Callable[[], Iterator[Rows]]  # the rows of one split, read anew at each call

@@ -6,15 +6,15 @@ An expression in worker processes is the fastest of what was measured: see `benc
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
-from bench.data.text import EncodedTexts, TokenRules, encode_texts
+from bench.data.tokens.text import EncodedTexts, TokenRules, encode_texts
 from bench.errors import UserError
+from bench.processor import usable_cores
 
 PIECE_CHARACTERS = 4_000_000
 PARALLEL_CHARACTERS = 12_000_000  # below this, starting processes costs more than they save
@@ -48,11 +48,6 @@ def encode_pieces(pieces: Iterator[Piece], rules: TokenRules) -> Iterator[tuple[
     if characters < PARALLEL_CHARACTERS or workers == 1 or multiprocessing.current_process().daemon:
         return ((split, encode_texts(texts, rules)) for split, texts in chain(begin, pieces))
     return _in_processes(chain(begin, pieces), rules, workers)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _in_processes(pieces: Iterator[Piece], rules: TokenRules, workers: int) -> Iterator[tuple[str, EncodedTexts]]:

@@ -26,11 +26,11 @@ import numpy as np
 import pyarrow as pa
 
 from bench.config import DataConfig
-from bench.data.pieces import encode_pieces, pieces_of
-from bench.data.ragged import Ragged
 from bench.data.sources import Corpus
-from bench.data.strings import Strings, write_strings
-from bench.data.text import EncodedTexts, TokenRules
+from bench.data.tokens.pieces import encode_pieces, pieces_of
+from bench.data.tokens.ragged import Ragged
+from bench.data.tokens.strings import Strings, write_strings
+from bench.data.tokens.text import EncodedTexts, TokenRules
 from bench.files import built_once, cache_root
 
 _FORMAT = 2  # of the files; part of the digest
@@ -61,7 +61,7 @@ def encode_corpus(corpus: Corpus, data: DataConfig) -> EncodedCorpus:
     Raises: `UserError` if the texts cannot be read, or the cache not be written.
     """
     rules = TokenRules.of(data)
-    key = [_FORMAT, corpus.fingerprint, corpus.origin, corpus.revision, data.path, *astuple(rules), *rules.version]
+    key = [_FORMAT, corpus.fingerprint, corpus.ids_fingerprint, *astuple(rules), *rules.version]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache_root() / "encoded" / f"{corpus.name}-{digest}"
     return built_once(folder, _read, lambda work: _build(work, corpus, rules))

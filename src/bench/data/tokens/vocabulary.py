@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.ragged import Ragged
-from bench.data.strings import Strings
+from bench.data.tokens.ragged import Ragged
+from bench.data.tokens.strings import Strings
 
 PADDING, UNKNOWN = 0, 1
 SPECIAL_WORDS = 2

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.data.columns import Progress, blank_texts, valid_labels, valid_texts
+from bench.data.reading.columns import Progress, blank_texts, valid_labels, valid_texts
 from bench.errors import UserError
 
 _BLANKS = r"[\s\pZ\x0b\x1c-\x1f\x{85}]+"  # whatever str.split divides at

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bench.data.lines import Choose, utf8_lines
+from bench.data.reading.lines import Choose, utf8_lines
 from bench.errors import UserError
 
 _FIELDS = {"tokens": 1, "form": 1, "lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "head": 6, "deprel": 7}

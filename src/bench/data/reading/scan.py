@@ -11,33 +11,35 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bench.data.duplicates import DIGEST, first_rows
-from bench.data.labels import class_indices
-from bench.data.readers import Stream
+from bench.data.reading.labels import class_indices
+from bench.data.reading.readers import Stream
+from bench.data.reading.tables import Rows
 from bench.data.splits import CHUNK_TEXTS, Split, Streamed, Tags
-from bench.data.tables import Rows
 
 
 @dataclass(frozen=True)
 class Scan:
     """What one pass found. source: how messages name the split;  labels: all of them, dictionary-encoded;
     offsets: where each row's labels begin, if they are one a word;  digests: (rows,) of the texts;
-    named: whether the column `id` names every row."""
+    named: whether the column `id` names every row;  ids_digest: of that column."""
 
     source: str
     labels: pa.Array
     offsets: np.ndarray | None
     digests: np.ndarray
     named: bool
+    ids_digest: str
 
 
 def scan(rows: Iterable[Rows]) -> Scan:
     """Read all rows of a split once. Raises: `UserError`, as reading them does."""
-    source, named = "", True
+    source, named, ids = "", True, hashlib.sha256()
     labels: list[pa.Array] = []
     digests: list[bytes] = []
     counts: list[np.ndarray] = []
     for part in rows:
         source, named = part.source, named and part.ids is not None
+        ids.update("".join(f"{name}\n" for name in part.ids.to_pylist()).encode() if part.ids is not None else b"")
         labels.append(part.labels.dictionary_encode())
         texts = part.texts.cast(pa.large_binary()).to_pylist()
         digests.append(b"".join([hashlib.blake2b(text, digest_size=DIGEST.itemsize).digest() for text in texts]))
@@ -45,7 +47,7 @@ def scan(rows: Iterable[Rows]) -> Scan:
             counts.append(np.diff(part.offsets))
     together = pa.chunked_array(labels).unify_dictionaries().combine_chunks()
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64) if counts else None
-    return Scan(source, together, offsets, np.frombuffer(b"".join(digests), DIGEST), named)
+    return Scan(source, together, offsets, np.frombuffer(b"".join(digests), DIGEST), named, ids.hexdigest())
 
 
 def split_of(

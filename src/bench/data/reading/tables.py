@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from bench.data.columns import Progress, blank_texts, valid_ids, valid_labels, valid_texts
-from bench.data.tagged import sentences
+from bench.data.reading.columns import Progress, blank_texts, valid_ids, valid_labels, valid_texts
+from bench.data.reading.tagged import sentences
 from bench.errors import UserError, did_you_mean
 
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {

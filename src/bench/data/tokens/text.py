@@ -1,6 +1,6 @@
 """Texts become tokens: words and punctuation marks in any script, or characters.
 
-This module is all that the worker processes of `bench.data.pieces` import, so it stays light.
+This module is all that the worker processes of `bench.data.tokens.pieces` import, so it stays light.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench.data.columns import LONGEST_TEXT
+from bench.data.reading.columns import LONGEST_TEXT
 from bench.errors import UserError
 
 Choose = Callable[[Sequence[str]], list[str]]  # of a table's columns, those that are to be read

@@ -1,0 +1,1 @@
+"""From files to checked rows of texts and labels, some thousands at a time."""

@@ -1,0 +1,1 @@
+"""From texts to numbers: tokens, the encoded corpus in the cache, the vocabulary."""
