@@ -43,7 +43,7 @@ MISTAKES = {
     "logger=[csv,wandbb]": "unknown logger 'wandbb': did you mean 'wandb'?",
     "+seed=3": "seed exists already: drop the plus",
     "+training=default": "training is chosen already: drop the plus",
-    "embedding.path=x": "embedding.path is no key of the chosen embedding",
+    "embedding.path=x": "embedding.path means nothing to random vectors",
     "+sweep=gru_frist": "unknown sweep 'gru_frist': did you mean 'gru_first'?",
     "sweep=gru_first": "write -m +sweep=gru_first",
     "hydra/launcher=pol": "unknown hydra/launcher 'pol': did you mean 'pool'?",
