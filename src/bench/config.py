@@ -346,9 +346,10 @@ def _check_combinations(config: BenchConfig) -> None:
 
 def _check_inputs(data: DataConfig, embedding: EmbeddingConfig) -> None:
     """Rules that span several keys of a corpus, or of word vectors."""
-    if embedding.name == "random" and (embedding.path is not None or embedding.shuffle):
-        key = "embedding.path" if embedding.path is not None else "embedding.shuffle"
-        raise UserError(f"{key} means nothing to random vectors: add embedding=glove, word2vec, fasttext or navec")
+    if embedding.name == "random" and embedding.path is not None:
+        raise UserError(
+            "embedding.path means nothing to random vectors: add embedding=glove, word2vec, fasttext or navec"
+        )
     if embedding.name == "random" and embedding.dimension is None:
         raise UserError("embedding=random has no file to take a size from: set embedding.dimension=N")
     if embedding.source == "train" and embedding.name not in ("word2vec", "fasttext"):
