@@ -1,8 +1,8 @@
-"""Writes the table "Does it pay?" of docs/embeddings.md from published records: `python docs/pretrained_table.py`."""
+"""Writes the tables "Does it pay?" of docs/embeddings.md from published records: `python docs/pretrained_table.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,8 @@ from bench.analysis.statistics import t_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "embeddings.md"
-RECORDS = ROOT / "results" / "reference" / "pretrained.parquet"
-BEGIN, END = "<!-- made by docs/pretrained_table.py -->\n", "<!-- end -->\n"
+RECORDS = ROOT / "results" / "reference"
+MARK = "<!-- {}: made by docs/pretrained_table.py -->\n"
 ARMS = {
     ("random", "true", False): "random, learned",
     ("glove", "false", False): "GloVe, frozen",
@@ -20,40 +20,58 @@ ARMS = {
     ("glove", "false", True): "GloVe at the wrong words, frozen",
     ("glove", "true", True): "GloVe at the wrong words, tuned",
 }
+BASE = "random, learned"
+SETTINGS = ["data.train_fraction", "model.pooling", "embedding_dimension"]
 
 
-def table() -> str:
-    """One row a corpus and arm; differences are paired by seed."""
-    records = pd.read_parquet(RECORDS)
-    runs = records[records.status == "finished"].copy()
-    keys = zip(
-        runs["embedding.name"],
-        runs["embedding.trainable"].astype(str).str.lower(),
-        runs["embedding.shuffle"],
-        strict=True,
-    )
-    runs["arm_name"] = [ARMS[name, trainable, bool(shuffled)] for name, trainable, shuffled in keys]
-    head = ["corpus", "vectors", "test accuracy", "minus random, paired", "learning rate", "dropout", "words found"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *_rows(runs)]) + "\n"
+def question() -> str:
+    """The answer to sweeps/pretrained.yaml: a row for each corpus and arm; differences are paired by seed."""
+    runs = pd.read_parquet(RECORDS / "pretrained.parquet")
+    columns = [runs[f"embedding.{key}"] for key in ("name", "trainable", "shuffle")]
+    chosen = zip(*columns, strict=True)
+    runs["arm_name"] = [ARMS[name, str(learned).lower(), bool(shuffled)] for name, learned, shuffled in chosen]
+    head = ["corpus", "vectors", "test accuracy", "minus random, paired", "learning rate", "dropout", "norm"]
+    return _table(head, _arm_rows(runs))
 
 
-def _rows(runs: pd.DataFrame) -> Iterator[str]:
+def reasons() -> str:
+    """One recipe, and what the gain of pretrained vectors depends on: a row for each setting."""
+    runs = pd.read_parquet(RECORDS / "pretrained_why.parquet")
+    head = ["training texts", "read out", "pretrained vectors", "random", "pretrained", "gain, paired"]
+    return _table(head, _setting_rows(runs))
+
+
+def _arm_rows(runs: pd.DataFrame) -> Iterator[list[str]]:
     for corpus, part in runs.groupby("data.name", sort=False):
         arms = {str(arm): group.set_index("seed").sort_index() for arm, group in part.groupby("arm_name")}
-        base = arms[ARMS["random", "true", False]]
         for arm in filter(arms.__contains__, ARMS.values()):
-            group = arms[arm]
-            assert group.index.is_unique
-            assert group.index.equals(base.index), f"{corpus}, {arm}: other seeds"
-            difference = _percent(group.test_accuracy - base.test_accuracy, signed=True)
-            found = group.embedding_coverage_types.iloc[0]
-            cells = [
-                str(corpus), arm, _percent(group.test_accuracy), "" if arm == next(iter(ARMS.values())) else difference,
-                f"{group['training.learning_rate'].iloc[0]:.4f}", f"{group['model.dropout'].iloc[0]:.2f}",
-                "" if pd.isna(found) else f"{100 * found:.0f}%",
+            recipe = arms[arm].iloc[0]
+            yield [
+                f"`{corpus}`", arm, _percent(arms[arm].test_accuracy),
+                "" if arm == BASE else _percent(_difference(arms[arm], arms[BASE]), signed=True),
+                f"{recipe['training.learning_rate']:.4f}", f"{recipe['model.dropout']:.2f}",
+                f"{recipe['embedding.norm']:.1f}",
             ]  # fmt: skip
-            yield "| " + " | ".join(cells) + " |"
+
+
+def _setting_rows(runs: pd.DataFrame) -> Iterator[list[str]]:
+    for (fraction, pooling, dimension), part in runs.groupby(SETTINGS):
+        drawn = part[part["embedding.name"] == "random"].set_index("seed").sort_index()
+        for name, group in part[part["embedding.name"] != "random"].groupby("embedding.name"):
+            found = group.set_index("seed").sort_index()
+            words = 100 * found.embedding_coverage_types.mean()
+            yield [
+                f"{found.train_texts.iloc[0]:,} ({100 * float(fraction):.0f}%)", str(pooling),
+                f"{name}, {dimension:.0f} dimensions, {words:.0f}% of the words",
+                _percent(drawn.test_accuracy), _percent(found.test_accuracy),
+                _percent(_difference(found, drawn), signed=True),
+            ]  # fmt: skip
+
+
+def _difference(one: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
+    assert one.index.is_unique
+    assert one.index.equals(other.index), "other seeds"
+    return one.test_accuracy - other.test_accuracy
 
 
 def _percent(values: pd.Series, *, signed: bool = False) -> str:
@@ -63,11 +81,21 @@ def _percent(values: pd.Series, *, signed: bool = False) -> str:
     return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
+def _table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
 def page() -> str:
-    """The whole of docs/embeddings.md, with the table of today."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + "\n" + table() + "\n" + END + after
+    """The whole of docs/embeddings.md, with the tables of today."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, made in (("question", question()), ("reasons", reasons())):
+        before, begin, rest = text.partition(MARK.format(name))
+        _, end, after = rest.partition(MARK.format(f"end of {name}"))
+        assert begin, f"{PAGE} has no place for {name}"
+        assert end, f"{PAGE}: {name} has no end"
+        text = before + begin + "\n" + made + "\n" + end + after
+    return text
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Writes what stands under results/reference/, and rebuilds a question's report from what stands there.
 
-usage: python docs/publish.py main_job RESULTS [RESULTS ...]     the records behind the README's table
+usage: python docs/publish.py TABLE RESULTS [RESULTS ...]        the records behind a table: main_job (README),
+                                                                pretrained, pretrained_why (docs/embeddings.md)
        python docs/publish.py SWEEP RESULTS                      a question: records, plan and protocol, report
 """
 
@@ -23,6 +24,7 @@ from bench.runs.store import Store
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
 QUESTION = TypeAdapter(Question)
+TABLES = ("main_job", "pretrained", "pretrained_why")
 
 
 def main(words: Sequence[str]) -> None:
@@ -30,8 +32,9 @@ def main(words: Sequence[str]) -> None:
     name, *folders = words
     table = pd.concat([bench.records(folder) for folder in folders], ignore_index=True)
     table = table.drop(columns=["results", "data.path", "embedding.path"], errors="ignore")
-    if name == "main_job":
-        table = table[table.status == "finished"].sort_values(["data.name", "model.cell", "seed"])
+    if name in TABLES:
+        kept = (table.status == "finished") & table["tuning.trial"].isna()
+        table = table[kept].sort_values(["data.name", "model.cell", "embedding.name", "seed"])
         _write(table, name)
         return
     question = read_question(Store(folders[0]), name)

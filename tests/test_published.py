@@ -55,8 +55,16 @@ def test_the_readme_shows_the_verdict_and_its_figure(rebuilt: tuple[Verdict, Pat
     assert f"results/reference/{STUDY}/figures/forest.svg" in readme
 
 
+def test_the_page_on_word_vectors_shows_what_its_records_say() -> None:
+    made = script_of_docs("pretrained_table")
+    page = (ROOT / "docs" / "embeddings.md").read_text(encoding="utf-8")
+    assert made.page() == page, "run: python docs/pretrained_table.py"
+    assert page.count("GloVe at the wrong words, frozen |") == 2  # a row for each corpus
+
+
 def test_the_published_records_name_no_person_and_no_place() -> None:
-    for path in [REFERENCE / f"{STUDY}.parquet", REFERENCE / f"{STUDY}.json", *(REFERENCE / STUDY).rglob("*.*")]:
+    records = REFERENCE.glob("*.parquet")
+    for path in [*records, REFERENCE / f"{STUDY}.json", *(REFERENCE / STUDY).rglob("*.*")]:
         content = path.read_bytes()
         assert b"/root" not in content, path
         assert b"/home/" not in content, path
