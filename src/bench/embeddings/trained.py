@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from bench.config import EmbeddingConfig
-from bench.errors import UserError
+from bench.errors import UserError, notice
 from bench.files import built_once, cache_root
 from bench.seeds import integer
 
 _FORMAT = 1  # of the cache; part of its key
 _STREAM = 1  # sub-stream of `vectors` that training draws from
 _BUCKETS = 200_000  # for n-grams: fastText's own two million take 800 MB at 100 dimensions, and serve larger corpora
+_TOLD_FROM = 3_000_000  # tokens in all passes: what takes longer than half a minute, a person should know of
 _LONGEST = 10_000  # words in a sentence; gensim would drop what is beyond
 _LACKING, _TRAINED, _COMPOSED = 0, 1, 2
 
@@ -76,9 +77,10 @@ def train_vectors(
     several times;  seed: of the run; training draws from a stream of its own.
     Raises: `UserError` if gensim is absent.
     """
+    content, tokens = _digest(words, texts)
     settings = [
         _FORMAT, check_gensim(), embedding.name, embedding.algorithm, embedding.window, embedding.passes,
-        embedding.dimension, integer(seed, "vectors", _STREAM) % 2**32, _digest(words, texts),
+        embedding.dimension, integer(seed, "vectors", _STREAM) % 2**32, content,
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
@@ -86,6 +88,11 @@ def train_vectors(
         return _read(folder, words, embedding)
 
     def build(folder: Path) -> None:
+        if tokens * embedding.passes >= _TOLD_FROM:
+            notice(
+                f"training {embedding.name} vectors on {tokens:,} tokens, passes: {embedding.passes}; "
+                "this takes minutes, once: they are kept in the cache"
+            )
         vectors, ways = _train(embedding, words, texts, integer(seed, "vectors", _STREAM) % 2**32)
         np.save(folder / "vectors.npy", vectors, allow_pickle=False)
         np.save(folder / "ways.npy", ways, allow_pickle=False)
@@ -106,15 +113,15 @@ def check_gensim() -> str:
         ) from None
 
 
-def _digest(words: Sequence[str], texts: Iterable[np.ndarray]) -> str:
-    """Of the vocabulary, and of the tokens and lengths of all texts."""
+def _digest(words: Sequence[str], texts: Iterable[np.ndarray]) -> tuple[str, int]:
+    """Of the vocabulary, and of the tokens and lengths of all texts; and how many tokens there are."""
     digest = hashlib.sha256(json.dumps(list(words)).encode())
     lengths = []
     for text in texts:
         digest.update(text.astype("<i4").tobytes())
         lengths.append(len(text))
     digest.update(np.array(lengths, "<i8").tobytes())
-    return digest.hexdigest()
+    return digest.hexdigest(), sum(lengths)
 
 
 def _read(folder: Path, words: Sequence[str], embedding: EmbeddingConfig) -> TrainedVectors | None:
