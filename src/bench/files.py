@@ -107,6 +107,15 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(f"cannot write to {folder}: {error.strerror}; choose another folder")
 
 
+def is_utf8(raw: bytes) -> bool:
+    """Whether these bytes are text."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def without_home(text: str) -> str:
     """The text with the home folder written as `~`: records and trackers hold nothing private to a machine."""
     home = str(Path.home())

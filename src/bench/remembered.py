@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from bench.errors import UserError
@@ -48,6 +49,15 @@ class Memory:
         """The files hold something else after all."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+@cache
+def sources_digest(folder: Path) -> str:
+    """A hash of the Python modules in a folder, for answers that depend on who gave them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _path(key: object, files: Sequence[Path]) -> Path | None:

@@ -5,10 +5,8 @@ Beside the files, the answer depends on the keys that say how they are read, and
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 from bench import remembered
@@ -38,7 +36,8 @@ class Memory:
 
     def __init__(self, data: DataConfig, files: Sequence[Path]) -> None:
         """Look at the files. files: none where nothing is to be remembered."""
-        self._memory = remembered.Memory([_sources(), [getattr(data, name) for name in _HOW_IT_IS_READ]], files)
+        sources = remembered.sources_digest(Path(__file__).parent)
+        self._memory = remembered.Memory([sources, [getattr(data, name) for name in _HOW_IT_IS_READ]], files)
 
     def recall(self) -> Known | None:
         """The corpus, if these very files have been read before."""
@@ -63,12 +62,3 @@ def _known(tree: dict[str, object]) -> Known:
         raise TypeError("no memory of a corpus")
     known = Duplicates(**duplicates)
     return Known(tuple(names), str(tree["fingerprint"]), sizes, known, str(tree["ids_fingerprint"]))
-
-
-@cache
-def _sources() -> str:
-    """A hash of the modules beside this one."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -27,7 +26,7 @@ def layout_of(path: Path, embedding: EmbeddingConfig) -> Layout:
     """
     named = embedding.path is not None
     asked = [embedding.member, embedding.files, embedding.dimension, named]
-    memory = remembered.Memory(["layout", _sources(), asked], [path])
+    memory = remembered.Memory(["layout", remembered.sources_digest(Path(__file__).parent), asked], [path])
     known = memory.recall()
     if known is not None:
         return Layout(cast(Kind, known["kind"]), cast("str | None", known["member"]), cast(int, known["dimension"]))
@@ -75,12 +74,3 @@ def _choose_member(path: Path, patterns: Sequence[str], dimension: int | None) -
         says = re.compile(rf"(?<!\d){dimension}d(?![a-z\d])", re.IGNORECASE)
         fitting.sort(key=lambda name: says.search(name) is None)
     return fitting[0] if fitting else None
-
-
-@cache
-def _sources() -> str:
-    """A hash of the modules that tell formats and dimensions apart."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import UserError
+from bench.files import is_utf8
 
 LONGEST_TEXT = 10_000_000  # characters
 
@@ -65,7 +66,7 @@ def valid_texts(column: pa.ChunkedArray, source: str, before: int) -> pa.Array:
         texts.validate(full=True)
     except pa.ArrowInvalid:
         raw = column.cast(pa.large_binary()).to_pylist()
-        row = next((row for row, text in enumerate(raw, before + 1) if text is not None and not _is_utf8(text)), 1)
+        row = next((row for row, text in enumerate(raw, before + 1) if text is not None and not is_utf8(text)), 1)
         raise UserError(f"{source}, row {row}: the text is not UTF-8; convert the file to UTF-8") from None
     lengths = pc.utf8_length(texts).fill_null(0).to_numpy(zero_copy_only=False)
     if lengths.max(initial=0) > LONGEST_TEXT:
@@ -111,11 +112,3 @@ def valid_ids(table: pa.Table) -> pa.Array | None:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from bench.embeddings.formats.store import RepeatedWordError, read_words, write_words
 from bench.errors import UserError, notice
-from bench.files import cache_root
+from bench.files import cache_root, is_utf8
 
 _BEGINS = "begins.npy"
 _MOST_BROKEN = 0.01
@@ -73,7 +73,7 @@ def decoded(blocks: Iterable[Sequence[bytes]], *, name: str, unit: str) -> Itera
         try:
             yield [word.decode() for word in words]
         except UnicodeDecodeError:
-            odd = [place for place, word in enumerate(words, start=total + 1) if not _is_text(word)]
+            odd = [place for place, word in enumerate(words, start=total + 1) if not is_utf8(word)]
             first = first or odd[0]
             broken += len(odd)
             yield [word.decode(errors="backslashreplace") for word in words]
@@ -83,11 +83,3 @@ def decoded(blocks: Iterable[Sequence[bytes]], *, name: str, unit: str) -> Itera
         if broken > _MOST_BROKEN * total:
             raise UserError(f"{told}; convert the file to UTF-8, or is it damaged?")
         notice(f"{told}; no text can hold them, the others are used")
-
-
-def _is_text(word: bytes) -> bool:
-    try:
-        word.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
