@@ -57,12 +57,14 @@ def _arm_rows(runs: pd.DataFrame) -> Iterator[list[str]]:
 def _setting_rows(runs: pd.DataFrame) -> Iterator[list[str]]:
     for (fraction, pooling, dimension), part in runs.groupby(SETTINGS):
         drawn = part[part["embedding.name"] == "random"].set_index("seed").sort_index()
-        for name, group in part[part["embedding.name"] != "random"].groupby("embedding.name"):
+        pretrained = part[part["embedding.name"] != "random"]
+        for (name, learned), group in pretrained.groupby(["embedding.name", "embedding.trainable"]):
             found = group.set_index("seed").sort_index()
             words = 100 * found.embedding_coverage_types.mean()
+            since = "" if str(learned).lower() == "true" else f", `{learned}`"
             yield [
                 f"{found.train_texts.iloc[0]:,} ({100 * float(fraction):.0f}%)", str(pooling),
-                f"{name}, {dimension:.0f} dimensions, {words:.0f}% of the words",
+                f"{name}, {dimension:.0f} dimensions, {words:.0f}% of the words{since}",
                 _percent(drawn.test_accuracy), _percent(found.test_accuracy),
                 _percent(_difference(found, drawn), signed=True),
             ]  # fmt: skip
