@@ -33,6 +33,8 @@ def wandb_folders(results: Path) -> Iterator[WandbFolder]:
     for path, match in sorted(named, key=lambda entry: entry[0].name.removeprefix("offline-")):
         offline, wandb_id = match.groups()
         waiting = offline is not None and any(not _marker(file).exists() for file in path.glob("*.wandb"))
+        # The name of the second folder begun within a second ends in `-1`; that of the file in it does not.
+        wandb_id = next((file.stem.removeprefix("run-") for file in path.glob("run-*.wandb")), wandb_id)
         yield WandbFolder(path, wandb_id, _read_run_id(path) or wandb_id, waiting)
 
 
@@ -48,11 +50,10 @@ def _read_run_id(folder: Path) -> str | None:
         return None
 
 
-def supersede(folder: Path) -> None:
+def supersede(folder: Path, wandb_id: str) -> None:
     """Mark older folders of the same W&B run as uploaded: the latest execution of a run sends its whole curve."""
-    current = _NAME.fullmatch(folder.name)
     for old in wandb_folders(folder.parent.parent):
-        if old.waiting and current is not None and old.wandb_id == current[2] and old.path.name != folder.name:
+        if old.waiting and old.wandb_id == wandb_id and old.path.name != folder.name:
             for file in old.path.glob("*.wandb"):
                 _marker(file).touch()
 

@@ -68,7 +68,7 @@ def begin(description: Description, results: Path, chosen: WandbConfig) -> Run:
     folder = Path(run.dir).parent
     write_run_id(folder, description.run_id)
     if run.offline:
-        supersede(folder)
+        supersede(folder, run.id)
     return run
 
 
