@@ -1,4 +1,4 @@
-"""How far a download has come: a bar in a terminal, a plain line every few seconds elsewhere; on standard error."""
+"""How far a file has come, downloaded or read: a bar in a terminal, a plain line every few seconds elsewhere; on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Show = Callable[[int, int | None], None]  # bytes that are here, bytes there are
 
 @contextmanager
 def shown(name: str) -> Iterator[Show]:
-    """Show the progress of a file's download for as long as the block lasts."""
+    """Show how far a file has come for as long as the block lasts."""
     if sys.stderr.isatty():
         with _bar(name) as show:
             yield show

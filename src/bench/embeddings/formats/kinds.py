@@ -19,7 +19,7 @@ from bench.embeddings.vectors import Kind, VectorFile, WordVectors
 from bench.errors import UserError
 
 _READERS: dict[Kind, str] = {
-    "text": "bench.embeddings.formats.text_format:TextVectors",
+    "text": "bench.embeddings.formats.text_format:open_text",
     "word2vec_binary": "bench.embeddings.formats.binary_format:BinaryVectors",
     "fasttext_binary": "bench.embeddings.formats.fasttext_format:FastTextVectors",
     "navec": "bench.embeddings.formats.navec_format:NavecVectors",

@@ -6,10 +6,7 @@ the way, and nothing is kept of a file with a bad one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from bench.embeddings.formats.archives import opened
 from bench.embeddings.formats.store import RepeatedWordError, StoredVectors, build_store
@@ -23,33 +20,13 @@ from bench.files import built_once
 _STORE = 1  # the number changes when files are read differently than before
 
 
-class TextVectors:
-    """An open text file, converted in the cache; the protocol `bench.embeddings.vectors.WordVectors`."""
+def open_text(file: VectorFile) -> StoredVectors:
+    """Open the file as it was converted in the cache, converting it first if need be: one process does, others wait.
 
-    def __init__(self, file: VectorFile) -> None:
-        """Open the converted file, converting it first if need be: one process does, others wait.
-
-        Raises: `UserError` that names file, line and reason for a bad row.
-        """
-        folder = cached(file, f"text {_STORE}")
-        self._stored = built_once(folder, StoredVectors.open, lambda work: _convert(file, work))
-
-    @property
-    def dimension(self) -> int:
-        """Elements per vector."""
-        return self._stored.dimension
-
-    def find(self, words: Sequence[str]) -> np.ndarray:
-        """(words,) int64: the row of each word exactly as written, -1 for those that the file lacks."""
-        return self._stored.find(words)
-
-    def values(self, rows: np.ndarray) -> np.ndarray:
-        """(rows, dimension) float32: the vectors of some rows."""
-        return self._stored.values(rows)
-
-    def compose(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
-        """None: text files hold no character n-grams."""
-        return None
+    Raises: `UserError` that names file, line and reason for a bad row.
+    """
+    folder = cached(file, f"text {_STORE}")
+    return built_once(folder, StoredVectors.open, lambda work: _convert(file, work))
 
 
 def inspect_text(path: Path, member: str | None = None) -> int:

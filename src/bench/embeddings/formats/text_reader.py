@@ -13,6 +13,7 @@ from bench.embeddings.formats.archives import opened
 from bench.embeddings.formats.store import Rows
 from bench.embeddings.formats.text_rows import BadRowError, TextRows, read_rows
 from bench.embeddings.formats.unpacked import name_of
+from bench.embeddings.formats.word_list import judge_broken
 from bench.embeddings.progress import Show, shown
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError, notice
@@ -21,7 +22,6 @@ LONGEST_LINE = 16 << 20  # bytes
 _BLOCK_BYTES = 2 << 20  # large enough for pyarrow's start to cost nothing, small enough for the processor's cache
 _WORKERS = 2
 _SHOWN_FROM = 200_000_000  # bytes; smaller files are read in a few seconds
-_MOST_BROKEN = 0.01
 _HEADER = re.compile(rb"(\d{1,12}) (\d{1,6})[ \r]*\n?")
 
 
@@ -68,16 +68,12 @@ class TextReader:
     def look_back(self) -> None:
         """What can be said of the file only once all of it was read: it is refused, or used with a warning."""
         if self._broken:
-            line = self.line_of(self._first_broken)
-            told = f"the word is not UTF-8, nor are {self._broken - 1:,} more of {self._rows:,}"
-            if self._broken > _MOST_BROKEN * self._rows:
-                raise UserError(f"{self.name}, line {line}: {told}; convert the file to UTF-8, or is it damaged?")
-            self._warn(line, f"{told}; no text can hold them, the others are used")
+            judge_broken(f"{self.name}, line {self.line_of(self._first_broken)}", self._broken, self._rows)
         if self._promised not in (None, self._rows):
             told = f"the header promises {self._promised:,} rows, the file holds {self._rows:,}"
             if not self._last_line_ended:
                 raise UserError(f"{self.name}: {told}, and its last line has no end; is the download complete?")
-            self._warn(1, f"{told}; these are used")
+            notice(f"{self.name}, line 1: {told}; these are used")
 
     def _counted(self, block: Future[TextRows]) -> Rows:
         try:
@@ -116,9 +112,6 @@ class TextReader:
         if self._file.path.stat().st_size >= _SHOWN_FROM:
             return shown(f"reading {self.name}")
         return nullcontext(lambda here, total: None)
-
-    def _warn(self, line: int, message: str) -> None:
-        notice(f"{self.name}, line {line}: {message}")
 
 
 def _split_at_line(text: bytes) -> tuple[bytes, bytes]:

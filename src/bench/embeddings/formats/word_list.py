@@ -79,7 +79,15 @@ def decoded(blocks: Iterable[Sequence[bytes]], *, name: str, unit: str) -> Itera
             yield [word.decode(errors="backslashreplace") for word in words]
         total += len(words)
     if broken:
-        told = f"{name}, {unit} {first}: the word is not UTF-8, nor are {broken - 1:,} more of {total:,}"
-        if broken > _MOST_BROKEN * total:
-            raise UserError(f"{told}; convert the file to UTF-8, or is it damaged?")
-        notice(f"{told}; no text can hold them, the others are used")
+        judge_broken(f"{name}, {unit} {first}", broken, total)
+
+
+def judge_broken(place: str, broken: int, total: int) -> None:
+    """Tell of words that are not UTF-8. place: of the first one;  broken, total: how many of how many.
+
+    Raises: `UserError` if more than one word in a hundred is not.
+    """
+    told = f"{place}: the word is not UTF-8, nor are {broken - 1:,} more of {total:,}"
+    if broken > _MOST_BROKEN * total:
+        raise UserError(f"{told}; convert the file to UTF-8, or is it damaged?")
+    notice(f"{told}; no text can hold them, the others are used")
