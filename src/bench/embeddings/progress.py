@@ -1,4 +1,4 @@
-"""How far a file has come, downloaded or read: a bar in a terminal, a plain line every few seconds elsewhere; on standard error."""
+"""How far a file has come, downloaded or read: a bar in a terminal, elsewhere a line every few seconds; on stderr."""
 
 from __future__ import annotations
 
