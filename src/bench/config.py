@@ -20,6 +20,7 @@ from bench.errors import UserError, did_you_mean
 
 Scalar = str | int | float | bool | None
 
+Kernel = Literal["torch", "step"]  # executions of a recurrence
 Cell = Literal["rnn", "lstm", "gru"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
@@ -45,7 +46,7 @@ class ModelConfig:
     dropout: Probability = 0.0
     pooling: Pooling = "max"
     output: Literal["softmax", "sigmoid"] = "softmax"
-    kernel: Literal["auto", "torch"] = "auto"
+    kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
 

@@ -74,14 +74,14 @@ CELLS: dict[str, CellKind] = {
 
 
 @torch.no_grad()
-def initialise(layer: nn.RNNBase, kind: CellKind, forget_bias: float | None, generator: torch.Generator) -> None:
-    """Orthogonal recurrent blocks (Saxe et al. 2014), Glorot-uniform input blocks (Glorot & Bengio 2010), zero biases.
+def initialise(layer: nn.Module, kind: CellKind, forget_bias: float | None, generator: torch.Generator) -> None:
+    """Orthogonal recurrent blocks (Saxe et al. 2014), Glorot-uniform input blocks (Glorot & Bengio 2010), biases zero.
 
     layer: one direction of one layer. Each gate's block is initialised by itself. PyTorch adds two biases: the forget
     gate's initial bias (Jozefowicz et al. 2015) goes on the input's, the other one is zero.
     """
     weights = dict(layer.named_parameters())
-    gates = len(weights["weight_hh_l0"]) // layer.hidden_size
+    gates = weights["weight_hh_l0"].shape[0] // weights["weight_hh_l0"].shape[1]
     for block in weights["weight_ih_l0"].chunk(gates):
         nn.init.xavier_uniform_(block, generator=generator)
     for block in weights["weight_hh_l0"].chunk(gates):

@@ -14,8 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.config import ModelConfig
+from bench.config import Kernel, ModelConfig
 from bench.models.cells import CELLS, initialise
+from bench.models.kernels.layers import StepLayer, build_direction
 from bench.seeds import integer
 
 
@@ -32,30 +33,38 @@ def reverse_within(values: Tensor, lengths: Tensor) -> Tensor:
 class RecurrentLayer(nn.Module):
     """One layer in one or both directions. input: (batch, time, input_size) → (batch, time, directions · hidden)."""
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool) -> None:
+    def __init__(self, cell: str, kernel: Kernel, input_size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__()
-        module = CELLS[cell].module
-        self.forward_direction = module(input_size, hidden_size, batch_first=True)
-        self.backward_direction = module(input_size, hidden_size, batch_first=True) if bidirectional else None
+        self.forward_direction = build_direction(cell, kernel, input_size, hidden_size)
+        self.backward_direction = build_direction(cell, kernel, input_size, hidden_size) if bidirectional else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """States of every step; those at padding are undefined."""
-        states, _ = self.forward_direction(inputs)
+        states = _read(self.forward_direction, inputs, lengths, reverse=False)
         if self.backward_direction is None:
-            return states  # type: ignore[no-any-return]
-        reversed_states, _ = self.backward_direction(reverse_within(inputs, lengths))
-        return torch.cat([states, reverse_within(reversed_states, lengths)], dim=2)
+            return states
+        return torch.cat([states, _read(self.backward_direction, inputs, lengths, reverse=True)], dim=2)
+
+
+def _read(direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
+    """States of one direction. (batch, time, input_size) → (batch, time, hidden)."""
+    if isinstance(direction, StepLayer):
+        states: Tensor = direction(inputs, lengths, reverse)
+        return states
+    states, _ = direction(reverse_within(inputs, lengths) if reverse else inputs)
+    return reverse_within(states, lengths) if reverse else states
 
 
 class RecurrentEncoder(nn.Module):
     """A stack of recurrent layers with dropout between them."""
 
-    def __init__(self, model: ModelConfig, input_size: int, hidden_size: int) -> None:
+    def __init__(self, model: ModelConfig, input_size: int, hidden_size: int, kernel: Kernel = "torch") -> None:
+        """hidden_size, kernel: as resolved."""
         super().__init__()
         width = hidden_size * (1 + model.bidirectional)
         inputs = [input_size] + [width] * (model.num_layers - 1)
         self.layers = nn.ModuleList(
-            RecurrentLayer(model.cell, size, hidden_size, model.bidirectional) for size in inputs
+            RecurrentLayer(model.cell, kernel, size, hidden_size, model.bidirectional) for size in inputs
         )
         self.dropout = nn.Dropout(model.dropout)
         self.output_size = width
@@ -127,12 +136,14 @@ class TextClassifier(nn.Module):
         trainable_vectors: bool,
         classes: int,
         seed: int,
+        kernel: Kernel = "torch",
     ) -> None:
+        """hidden_size, kernel: as resolved."""
         super().__init__()
         self.embedding = nn.Embedding(vectors.shape[0], vectors.shape[1], padding_idx=0, _weight=vectors)
         self.embedding.weight.requires_grad_(trainable_vectors)
         self.detaches_vectors = False
-        self.encoder = RecurrentEncoder(model, vectors.shape[1], hidden_size)
+        self.encoder = RecurrentEncoder(model, vectors.shape[1], hidden_size, kernel)
         self.dropout = nn.Dropout(model.dropout)
         self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None
         self.sigmoid = model.output == "sigmoid"
@@ -170,7 +181,7 @@ class TextClassifier(nn.Module):
     def _initialise(self, model: ModelConfig, seed: int) -> None:
         for name, module in self.named_modules():
             generator = torch.Generator().manual_seed(integer(seed, "init", zlib.crc32(name.encode())))
-            if isinstance(module, nn.RNNBase):
+            if isinstance(module, nn.RNNBase | StepLayer):
                 initialise(module, CELLS[model.cell], model.forget_bias, generator)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)

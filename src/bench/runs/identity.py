@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Scalar, flatten
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Kernel, Scalar, flatten
 from bench.data.sources import Corpus, open_corpus
 from bench.embeddings.lookup import find_vectors
 from bench.embeddings.trained import check_gensim
@@ -46,7 +46,7 @@ class ResolvedRun:
     vectors: VectorFile | None
     dimension: int
     hidden_size: int
-    kernel: str
+    kernel: Kernel
     run_id: str
     pair_key: str
     arm: str
@@ -96,7 +96,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
             "use model.output=softmax"
         )
     hidden_size = matched_width(config.model, dimension)
-    kernel = "torch"
+    kernel: Kernel = "step" if config.model.kernel == "step" else "torch"
     version = code_version()
     science = {
         **_science(config),

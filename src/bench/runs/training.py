@@ -79,6 +79,7 @@ class Fit:
             trainable_vectors=config.embedding.frozen_epochs is not None,
             classes=self.data.classes,
             seed=config.seed,
+            kernel=resolved.kernel,
         )
         self.clock = TrainingClock()
         self.probe = KernelProbe()
