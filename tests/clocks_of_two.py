@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +16,7 @@ import torch.distributed as processes
 
 from bench.data.batches import Batch
 from bench.runs.clock import TrainingClock
+from bench.runs.memory import peak_memory
 
 STEPS = 4
 
@@ -33,7 +35,11 @@ def main() -> None:
     assert alone is not None
     assert together is not None
     read = {"train_seconds", "step_milliseconds_p50", "samples_per_second"}
-    print(json.dumps([{name: getattr(timing, name) for name in read} for timing in (alone, together)]))
+    steps = [{name: getattr(timing, name) for name in read} for timing in (alone, together)]
+    contention = [asdict(clock.contention.reading(over_processes=both)) for both in (False, True)]
+    own = peak_memory(module.device)
+    memory = [asdict(peak) for peak in (own, own.over_processes())]
+    print(json.dumps({"timing": steps, "contention": contention, "memory": memory}))
     processes.destroy_process_group()
 
 

@@ -5,38 +5,45 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.config import ModelConfig
+from bench.config import Kernel, ModelConfig
 from bench.models.cells import CELLS, initialise
 from bench.models.encoder import TextClassifier
+from bench.models.kernels.layers import build_direction
 from bench.models.sizes import GATES, flops_per_token, matched_width, recurrent_parameters, sizes_of
+from tests.executions import EXECUTIONS, execution, kernel_of
 
 
+@pytest.mark.parametrize("name", EXECUTIONS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_equations_equal_pytorch(cell: str) -> None:
+def test_every_execution_follows_the_equations(cell: str, name: str) -> None:
     torch.manual_seed(0)
     kind = CELLS[cell]
-    module = kind.module(5, 7, batch_first=True).double()
+    module = build_direction(cell, kernel_of(name), 5, 7).double()
+    for weight in module.parameters():
+        torch.nn.init.uniform_(weight, -0.5, 0.5)
     inputs = torch.randn(3, 11, 5, dtype=torch.float64)
-    expected, _ = module(inputs)
+    with execution(name):
+        executed = module(inputs)[0] if name == "torch" else module(inputs, torch.tensor([11, 11, 11]))
     products = inputs @ module.weight_ih_l0.T + module.bias_ih_l0
     state = tuple(torch.zeros(3, 7, dtype=torch.float64) for _ in range(2 if cell == "lstm" else 1))
     for step in range(11):
         state = kind.step(products[:, step], state, module.weight_hh_l0, module.bias_hh_l0)
-        torch.testing.assert_close(state[0], expected[:, step], rtol=0, atol=1e-12)
+        torch.testing.assert_close(state[0], executed[:, step], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("kernel", ["torch", "step"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_closed_formulas_count_every_parameter(
-    cell: str, num_layers: int, bidirectional: bool, output: str, pooling: str
+    cell: str, kernel: Kernel, num_layers: int, bidirectional: bool, output: str, pooling: str
 ) -> None:
     model = ModelConfig(
         cell=cell, hidden_size=6, num_layers=num_layers, bidirectional=bidirectional, pooling=pooling, output=output
     )  # type: ignore[arg-type]
-    network = TextClassifier(model, 6, torch.zeros(9, 4), trainable_vectors=True, classes=2, seed=0)
+    network = TextClassifier(model, 6, torch.zeros(9, 4), trainable_vectors=True, classes=2, seed=0, kernel=kernel)
     sizes = sizes_of(model, 6, rows=9, dimension=4, classes=2)
     assert sizes.total == sum(weight.numel() for weight in network.parameters())
     assert sizes.recurrent == sum(weight.numel() for weight in network.encoder.parameters())
@@ -69,8 +76,9 @@ def test_width_stays_as_given_unless_parameters_are_matched() -> None:
     assert matched_width(ModelConfig(cell="lstm", hidden_size=64, match="parameters"), 100) == 64
 
 
-def test_recurrent_blocks_are_orthogonal_and_the_forget_bias_is_on_one_bias() -> None:
-    lstm = torch.nn.LSTM(5, 8)
+@pytest.mark.parametrize("kernel", ["torch", "step"])
+def test_recurrent_blocks_are_orthogonal_and_the_forget_bias_is_on_one_bias(kernel: Kernel) -> None:
+    lstm = build_direction("lstm", kernel, 5, 8)
     initialise(lstm, CELLS["lstm"], 1.0, torch.Generator().manual_seed(0))
     for block in lstm.weight_hh_l0.detach().chunk(4):
         torch.testing.assert_close(block @ block.T, torch.eye(8), rtol=0, atol=1e-5)

@@ -83,11 +83,18 @@ def test_the_slowest_process_counts(tmp_path: Path) -> None:
     ]  # fmt: skip
     outputs = [process.communicate(timeout=240)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
-    (fast, over_both), (slow, said_by_the_slow) = map(json.loads, outputs)
+    first, second = map(json.loads, outputs)
+    (fast, over_both), (slow, said_by_the_slow) = first["timing"], second["timing"]
     assert fast["train_seconds"] < 0.5 * STEPS <= over_both["train_seconds"]
     assert over_both == said_by_the_slow
     assert over_both["step_milliseconds_p50"] == pytest.approx(slow["step_milliseconds_p50"])
     assert over_both["samples_per_second"] == pytest.approx(2 * slow["samples_per_second"])
+    for what, largest in (("contention", ("cpu_steal_fraction", "cpu_wait_fraction")),
+                          ("memory", ("peak_host_memory_bytes",))):  # fmt: skip
+        (one, both), (other, said_by_the_other) = first[what], second[what]
+        assert both == said_by_the_other
+        for name in largest:
+            assert both[name] == max((value for value in (one[name], other[name]) if value is not None), default=None)
 
 
 @pytest.mark.parametrize(

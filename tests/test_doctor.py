@@ -11,15 +11,20 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
+from bench.config import HardwareConfig
 from bench.errors import UserError
+from bench.runs.kernel_table import store_table
+from bench.runs.kernel_timing import measure_table
 from bench.verbs.doctor import doctor, examine
 from bench.verbs.doctor_findings import Finding
+from bench.verbs.doctor_kernels import kernels
 from tests.file_server import FileServer
 
 NOBODY = "http://127.0.0.1:9"
@@ -31,6 +36,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", NOBODY)
+    monkeypatch.setenv("BENCH_KERNEL", "loop")  # nothing is compiled
     for name in ("BENCH_DATA", "HF_HUB_OFFLINE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -42,7 +48,11 @@ def found() -> dict[tuple[str, str], Finding]:
 
 def test_through_the_door_every_line_ends_in_ok_or_in_what_to_type() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "doctor"], capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-m", "bench", "doctor", "measure=false"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -53,7 +63,7 @@ def test_through_the_door_every_line_ends_in_ok_or_in_what_to_type() -> None:
 
 
 def test_scripts_get_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor(["--json"]) == 0
+    assert doctor(["--json", "measure=false"]) == 0
     entries = json.loads(capsys.readouterr().out)
     assert {"group", "name", "value", "state", "advice"} == set(entries[0])
     versions = {entry["name"]: entry["value"] for entry in entries if entry["group"] == "versions"}
@@ -61,14 +71,52 @@ def test_scripts_get_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> Non
         assert versions[package] == metadata.version(package)
 
 
-def test_the_kernel_of_each_cell_is_the_one_that_torch_uses() -> None:
+def test_both_executions_of_each_cell_are_told_by_their_operators() -> None:
     seen = found()
     for cell in ("rnn", "gru", "lstm"):
         assert seen["kernels", f"{cell} on cpu"].state == "ok"
+        assert "step is all steps in one loop of ours: bench::loop_" in seen["kernels", f"{cell} on cpu"].value
     assert "addmm" in seen["kernels", "gru on cpu"].value
     fused = "mkldnn_rnn_layer" in seen["kernels", "lstm on cpu"].value
     assert fused == torch.backends.mkldnn.is_available()
-    assert "step by step" in seen["kernels", "rnn on cpu"].value
+    assert "torch is step by step" in seen["kernels", "rnn on cpu"].value
+    assert seen["kernels", "native code"].advice == "type: unset BENCH_KERNEL"
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_add() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "BENCH_KERNEL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "doctor", "measure=false"],
+        env={**environment, "CXX": "/nowhere/c++"}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("kernels: native code"))
+    assert "CXX=/nowhere/c++ is not there" in line
+    assert "add g++ or clang++, or set CXX=COMPILER" in line
+
+
+def test_what_was_timed_says_what_auto_takes_and_what_is_stale_says_why() -> None:
+    assert found()["kernels", "auto on cpu"].value == "not timed"
+    hardware = HardwareConfig(accelerator="cpu")
+    table = measure_table(hardware, sizes=(4, 8), seconds=0.1)
+    clear = [replace(row, ratio=ratio, ratio_low=ratio - 0.1, ratio_high=ratio + 0.1)
+             for row, ratio in zip(table.rows, (0.5, 2.0, 0.5, 0.5, 2.0, 1.0), strict=True)]  # fmt: skip
+    store_table(replace(table, rows=clear, cpu_other_fraction=0.4))
+    seen = found()
+    assert seen["kernels", "auto: rnn on cpu"].value.startswith("takes torch at 8 and step at 4; milliseconds by torch")
+    assert seen["kernels", "auto: gru on cpu"].value.startswith("takes step at 4, 8;")
+    assert seen["kernels", "auto: lstm on cpu"].value.startswith("takes torch at 4, 8;")
+    assert "other processes took 40% of the processor" in seen["kernels", "timing on cpu"].value
+    store_table(replace(table, versions=replace(table.versions, torch="1.0")))
+    assert found()["kernels", "auto on cpu"].value.startswith("timed before: torch was 1.0 and is ")
+
+
+def test_what_was_timed_is_not_timed_again() -> None:
+    asked: list[tuple[str, int]] = []
+    table = measure_table(HardwareConfig(accelerator="cpu", threads=1), sizes=(4,), seconds=0.1)
+    store_table(table)
+    timed = {finding.name for finding in kernels("missing", threads=1, watch=lambda *case: asked.append(case))}
+    assert asked == []
+    assert {"auto: rnn on cpu", "auto: gru on cpu", "auto: lstm on cpu"} <= timed
 
 
 def test_a_server_that_answers_is_told_from_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +144,7 @@ def test_a_folder_that_does_not_exist_makes_runs_impossible(
     variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(variable, "/nowhere")
-    assert doctor([]) == 1
+    assert doctor(["measure=false"]) == 1
     assert f"places: {variable}: /nowhere: no such folder: no run can be made: correct it, or type: unset" in (
         capsys.readouterr().out
     )
@@ -140,7 +188,7 @@ def test_on_a_terminal_nothing_is_wider_than_it() -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     environment["TERM"] = "xterm"
-    command = [sys.executable, "-m", "bench", "doctor"]
+    command = [sys.executable, "-m", "bench", "doctor", "measure=false"]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment):
         os.close(theirs)
         shown = b"".join(_read_all(ours)).decode()
@@ -165,3 +213,6 @@ def _read_all(terminal: int) -> Iterator[bytes]:
 def test_an_unknown_argument_gets_one_line() -> None:
     with pytest.raises(UserError, match=r"unknown argument '--jsn': did you mean '--json'\?"):
         doctor(["--jsn"])
+    for typed in ("measure=no", "hardware.threads=0", "hardware.threads=two"):
+        with pytest.raises(UserError, match=f"unknown argument '{typed}': did you mean"):
+            doctor([typed])

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 import bench
 from bench.processor import cpu_limits, limit_spinning, usable_cores
+from bench.runs.contention import ContentionReading
 from bench.runs.environment import (
     NUMERIC_SOURCES,
     PACKAGE,
     CodeState,
-    Contention,
-    ContentionReading,
     Machine,
     TorchState,
     code_version,
@@ -31,6 +29,8 @@ from bench.runs.environment import (
     describe_torch,
     hardware_key,
 )
+from bench.runs.memory import PeakMemory
+from bench.runs.probe import InferenceSpeed
 from bench.runs.record import RunRecord
 
 MACHINE = Machine(
@@ -44,12 +44,11 @@ MACHINE = Machine(
 TORCH = TorchState(
     torch_version="2.6.0+cpu", cpu_isa="AVX512", accelerator="cpu", gpu_model=None, gpu_driver=None, threads=2
 )
-SPIN = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass"
 
 
 def test_the_fields_are_those_of_the_record():
     known = {item.name for item in fields(RunRecord)}
-    for kind in (CodeState, Machine, TorchState, ContentionReading):
+    for kind in (CodeState, Machine, TorchState, ContentionReading, PeakMemory, InferenceSpeed):
         assert {item.name for item in fields(kind)} <= known
 
 
@@ -243,11 +242,11 @@ def test_torch_says_what_it_dispatches_to():
 
 def test_nothing_private_is_described(tmp_path):
     code = """
-import json
 from dataclasses import asdict
+from bench.runs.contention import Contention
 from bench.runs.environment import *
 machine, state = describe_machine(), describe_torch("cpu", 1)
-print(json.dumps([asdict(machine), asdict(state), asdict(describe_code()), asdict(Contention().finish())]))
+print(json.dumps([asdict(machine), asdict(state), asdict(describe_code()), asdict(Contention().start().finish())]))
 print(hardware_key(machine, state, 1, "32", 1))
 """
     private = {"HOME": str(tmp_path), "USER": "ada-l-private", "HOSTNAME": "host-private", "WANDB_API_KEY": "k-private"}
@@ -290,38 +289,6 @@ def test_a_hardware_key_changes_with_all_that_speeds_depend_on():
 def test_a_hardware_key_depends_on_nothing_else():
     other = replace(MACHINE, python_version="3.13.0", packages={}, operating_system="Linux 7.0.0 x86_64")
     assert key(other) == key()
-
-
-# -- contention ------------------------------------------------------------------------------------------------------
-
-
-def test_the_work_of_other_processes_is_seen():
-    contention = Contention()
-    begun = time.monotonic()
-    # The shell ends at once, so that its child belongs to no process of ours.
-    subprocess.run(["sh", "-c", '"$0" -c "$1" &', sys.executable, SPIN], check=True)
-    while time.monotonic() - begun < 1.2:
-        time.sleep(0.05)
-    other = contention.finish().cpu_other_fraction
-    assert other is not None
-    assert other > 0.3 * 0.6 / (1.2 * (os.cpu_count() or 1))
-
-
-def test_own_work_and_that_of_own_children_does_not_count_as_contention():
-    cores = os.cpu_count() or 1
-    begun, contention = time.monotonic(), Contention()
-    subprocess.run([sys.executable, "-c", SPIN], check=True)
-    reading = contention.finish()
-    own = 0.6 / ((time.monotonic() - begun) * cores)
-    assert reading.cpu_other_fraction is not None
-    assert reading.cpu_other_fraction <= 1 - own + 0.1
-
-
-def test_a_reading_holds_shares_or_nothing():
-    reading = asdict(Contention().finish())
-    assert json.dumps(reading, allow_nan=False)
-    for name in ("cpu_steal_fraction", "cpu_other_fraction"):
-        assert reading[name] is None or 0 <= reading[name] <= 1
 
 
 def test_threads_stop_spinning_soon_unless_the_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ FLOORS = [
     {"models"},
     {"runs"},
     {"analysis"},
-    {"sweeps", "report", "tracking"},
+    {"sweeps", "report", "tracking", "duels"},
     {"verbs", "__main__"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -11,17 +11,20 @@ from torch import Tensor
 from bench.config import ModelConfig
 from bench.models.cells import CELLS
 from bench.models.encoder import TextClassifier, reverse_within
+from tests.executions import EXECUTIONS, execution, kernel_of
 
 WORDS = 30
+ALL_EXECUTIONS = pytest.mark.parametrize("name", EXECUTIONS)
 
 
-def classifier(cell: str, pooling: str, bidirectional: bool, num_layers: int) -> TextClassifier:
+def classifier(cell: str, pooling: str, bidirectional: bool, num_layers: int, name: str) -> TextClassifier:
     model = ModelConfig(
         cell=cell, hidden_size=5, num_layers=num_layers, bidirectional=bidirectional, pooling=pooling, dropout=0.5
     )  # type: ignore[arg-type]
     vectors = torch.randn(WORDS, 4, generator=torch.Generator().manual_seed(1))
     vectors[0] = 0
-    return TextClassifier(model, 5, vectors, trainable_vectors=True, classes=3, seed=2).double().eval()
+    network = TextClassifier(model, 5, vectors, trainable_vectors=True, classes=3, seed=2, kernel=kernel_of(name))
+    return network.double().eval()
 
 
 def batch_of(texts: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
@@ -33,7 +36,8 @@ def batch_of(texts: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
 texts_strategy = st.lists(st.lists(st.integers(1, WORDS - 1), min_size=1, max_size=12), min_size=1, max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@ALL_EXECUTIONS
+@settings(max_examples=100, deadline=None)
 @given(
     texts=texts_strategy,
     padding=st.integers(0, 6),
@@ -42,22 +46,29 @@ texts_strategy = st.lists(st.lists(st.integers(1, WORDS - 1), min_size=1, max_si
     bidirectional=st.booleans(),
     num_layers=st.integers(1, 3),
 )
-def test_padding_and_company_change_no_logit(  # noqa: PLR0917
-    texts: list[list[int]], padding: int, cell: str, pooling: str, bidirectional: bool, num_layers: int
+def test_padding_and_company_change_no_logit(
+    name: str, texts: list[list[int]], padding: int, cell: str, pooling: str, bidirectional: bool, num_layers: int
 ) -> None:
-    network = classifier(cell, pooling, bidirectional, num_layers)
-    together = network(*batch_of(texts, padding))
-    alone = torch.cat([network(*batch_of([text], 0)) for text in texts])
+    network = classifier(cell, pooling, bidirectional, num_layers, name)
+    with execution(name):
+        together = network(*batch_of(texts, padding))
+        alone = torch.cat([network(*batch_of([text], 0)) for text in texts])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
 
+@ALL_EXECUTIONS
 @settings(max_examples=40, deadline=None)
-@given(texts=texts_strategy, pooling=st.sampled_from(["last", "mean", "max", "attention"]))
-def test_padding_changes_no_gradient(texts: list[list[int]], pooling: str) -> None:
+@given(
+    texts=texts_strategy,
+    cell=st.sampled_from(sorted(CELLS)),
+    pooling=st.sampled_from(["last", "mean", "max", "attention"]),
+)
+def test_padding_changes_no_gradient(name: str, texts: list[list[int]], cell: str, pooling: str) -> None:
     gradients = []
     for padding in (0, 7):
-        network = classifier("gru", pooling, bidirectional=True, num_layers=2)
-        network(*batch_of(texts, padding)).square().sum().backward()
+        network = classifier(cell, pooling, bidirectional=True, num_layers=2, name=name)
+        with execution(name):
+            network(*batch_of(texts, padding)).square().sum().backward()
         gradients.append([weight.grad for weight in network.parameters()])
     for first, second in zip(*gradients, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=1e-11)
@@ -69,9 +80,10 @@ def test_each_text_is_reversed_within_its_own_length() -> None:
     assert reversed_values.squeeze(2).tolist() == [[3.0, 2.0, 1.0], [5.0, 4.0, 0.0]]
 
 
+@ALL_EXECUTIONS
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_backward_direction_is_pytorchs_on_unpadded_texts(cell: str) -> None:
-    network = classifier(cell, "last", bidirectional=True, num_layers=1)
+def test_the_backward_direction_is_pytorchs_on_unpadded_texts(cell: str, name: str) -> None:
+    network = classifier(cell, "last", bidirectional=True, num_layers=1, name=name)
     layer = network.encoder.layers[0]
     both = CELLS[cell].module(4, 5, batch_first=True, bidirectional=True).double()
     weights = {f"{name}": value for name, value in layer.forward_direction.state_dict().items()}
@@ -79,7 +91,27 @@ def test_the_backward_direction_is_pytorchs_on_unpadded_texts(cell: str) -> None
     both.load_state_dict(weights)
     inputs = torch.randn(2, 6, 4, dtype=torch.float64)
     expected, _ = both(inputs)
-    torch.testing.assert_close(layer(inputs, torch.tensor([6, 6])), expected, rtol=0, atol=1e-12)
+    with execution(name):
+        states = layer(inputs, torch.tensor([6, 6]))
+    torch.testing.assert_close(states, expected, rtol=0, atol=1e-12)
+
+
+@ALL_EXECUTIONS
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_lies_at_padding_reaches_nothing_and_receives_nothing(cell: str, name: str) -> None:
+    layer = classifier(cell, "last", bidirectional=True, num_layers=1, name=name).encoder.layers[0]
+    lengths, valid = torch.tensor([3, 1]), torch.tensor([[1.0, 1, 1, 0, 0], [1, 0, 0, 0, 0]])[:, :, None]
+    values = torch.randn(2, 5, 4, dtype=torch.float64)
+    found = []
+    for at_padding in (0.0, 1e6):
+        inputs = torch.where(valid == 1, values, at_padding).requires_grad_()
+        with execution(name):
+            states = layer(inputs, lengths) * valid
+            (gradient,) = torch.autograd.grad(states.square().sum(), inputs)
+        assert not gradient[valid.expand_as(gradient) == 0].any()
+        found.append((states, gradient))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_one_logit_stands_for_two_classes() -> None:

@@ -80,7 +80,9 @@ def a_run(
 def settings(cell: str, matching: str, pooling: str) -> dict[str, Scalar]:
     """The configuration as records hold it."""
     composed = compose([f"model={cell}", f"model.match={matching}", f"model.pooling={pooling}"])
-    return {key: value for key, value in flatten(composed) if key != "seed" and not key.startswith("protocol.")}
+    return {
+        key: value for key, value in flatten(composed) if key != "seed" and not key.startswith(("protocol.", "duel."))
+    }
 
 
 def some_runs(
@@ -576,3 +578,16 @@ def renamed(run: RunRecord, dataset: str) -> RunRecord:
     """The same run on other data."""
     config = {**run.config, "data.name": dataset}
     return replace(run, run_id=f"{run.run_id}-{dataset}", config=config, data_fingerprint=f"print of {dataset}")
+
+
+def test_disturbed_times_are_marked_beside_the_ratio_and_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = [replace(run, timing_disturbed=run.seed in (1, 3)) for run in some_runs(("sst2",))]
+    write(store, runs)
+    written = ask(store)
+    needed, judged = written.table("needed")[0], written.table("judged")[0]
+    assert (needed["time_pairs"], needed["time_pairs_disturbed"]) == ("5", "2")
+    assert float(needed["time_ratio_undisturbed"]) == pytest.approx(float(judged["time_ratio"]), rel=0.1)
+    assert "(2 of 5 pairs disturbed)" in written.markdown
+    disturbed = sum(run.timing_disturbed is True for run in runs)
+    assert f"The times of {disturbed} executions of {len(runs)} (40%) were disturbed" in written.markdown

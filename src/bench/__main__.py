@@ -20,6 +20,7 @@ from bench.errors import Notice, UserError, did_you_mean
 VERBS = {
     "clean": "bench.verbs.clean:clean",
     "doctor": "bench.verbs.doctor:doctor",
+    "duel": "bench.verbs.duel:duel",
     "fetch": "bench.verbs.fetch:fetch",
     "report": "bench.verbs.report:report",
     "reproduce": "bench.verbs.reproduce:reproduce",

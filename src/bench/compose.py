@@ -263,7 +263,8 @@ def _hint(key: str) -> str:
         group = key.partition(".")[0]
         return f"{key} is no key of the chosen {group}: choose another {group}=OPTION or leave it out"
     top = {name.partition(".")[0] for name in names}
-    by_leaf = {name.rpartition(".")[2]: name for name in names}
+    siblings = [name for name in names if name.partition(".")[0] == key.partition(".")[0]]
+    by_leaf = {name.rpartition(".")[2]: name for name in (*names, *siblings)}  # a sibling before others of that name
     if like := difflib.get_close_matches(key, groups(), n=1, cutoff=0.75):
         return f"unknown key '{key}': did you mean '{like[0]}'?"
     if like := difflib.get_close_matches(key.rpartition(".")[2], by_leaf, n=1, cutoff=0.85):

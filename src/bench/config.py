@@ -6,8 +6,10 @@ no untyped configuration travels further. The comment above each key in `conf/` 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from bench.errors import UserError, did_you_mean
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru"]
+Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
 Probe = Literal["parity", "anbn", "negation", "agreement"]
@@ -37,12 +39,13 @@ _SCHEMA = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class ModelConfig:
-    """A recurrent text classifier: embedding, stacked recurrent layers, pooling over time, linear output."""
+    """A text classifier: embedding, an encoder (recurrent layers, or a baseline), pooling over time, linear output."""
 
     cell: Cell
     hidden_size: Count
     num_layers: Annotated[int, Field(ge=1, le=32)] = 1
     bidirectional: bool = False
+    heads: Count = 4
     dropout: Probability = 0.0
     pooling: Pooling = "max"
     output: Literal["softmax", "sigmoid"] = "softmax"
@@ -172,10 +175,12 @@ class LoggerConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class SweepConfig:
-    """The question that a run belongs to; `member` is set by the sweeper in the processes that it starts."""
+    """The question that a run belongs to. Set by the sweeper in the processes that it starts: `member`, and `kernel`,
+    what `model.kernel=auto` comes to: that of the plan, wherever and whenever the run is carried out."""
 
     name: str | None = None
     member: bool = False
+    kernel: Kernel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -217,6 +222,24 @@ class ProtocolConfig:
     uncommitted: Literal["set_apart", "allow"] = "set_apart"
 
 
+@dataclass(frozen=True, kw_only=True, config=_SCHEMA)
+class DuelConfig:
+    """What a duel times: ladders of lengths (tokens), batch sizes (texts) and widths (hidden sizes of the LSTM).
+
+    seconds: of measuring, over all repetitions;  repetitions: blocks of rounds, which intervals resample.
+    """
+
+    lengths: Annotated[list[Count], Field(min_length=1)] = field(default_factory=lambda: [16, 64, 256])
+    batch_sizes: Annotated[list[Count], Field(min_length=1)] = field(default_factory=lambda: [16, 64])
+    widths: Annotated[list[Count], Field(min_length=1)] = field(default_factory=lambda: [64, 128, 256])
+    kernels: Annotated[list[Kernel], Field(min_length=1)] = field(default_factory=lambda: ["torch", "step"])
+    matchings: Annotated[list[Literal["width", "parameters"]], Field(min_length=1)] = field(
+        default_factory=lambda: ["width", "parameters"]
+    )
+    repetitions: Annotated[int, Field(ge=3, le=1000)] = 8
+    seconds: Positive = 180.0
+
+
 def protocol_hash(protocol: ProtocolConfig) -> str:
     """Twelve hexadecimal digits that tell protocols apart; what a protocol is called does not matter."""
     content = {key: value for key, value in asdict(protocol).items() if key != "name"}
@@ -235,6 +258,7 @@ class BenchConfig:
     logger: LoggerConfig
     protocol: ProtocolConfig
     tuning: TuningConfig = TuningConfig()
+    duel: DuelConfig = DuelConfig()
     sweep: SweepConfig = SweepConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     results: str = "results"
@@ -291,7 +315,7 @@ def _schema_keys(schema: type, prefix: str) -> Iterator[str]:
     nested = {
         "model": ModelConfig, "data": DataConfig, "embedding": EmbeddingConfig, "training": TrainingConfig,
         "hardware": HardwareConfig, "logger": LoggerConfig, "protocol": ProtocolConfig, "tuning": TuningConfig,
-        "sweep": SweepConfig, "wandb": WandbConfig,
+        "duel": DuelConfig, "sweep": SweepConfig, "wandb": WandbConfig,
     }  # fmt: skip
     for item in fields(schema):
         if item.name in nested and not (item.name == "wandb" and prefix != "logger."):
@@ -312,7 +336,9 @@ def _describe(error: ValidationError) -> str:
         return f"{key} is not set: add {key}=VALUE"
     message = problem["msg"].removeprefix("Input ").removeprefix("should ")
     value = problem["input"]
-    return f"{key}={'null' if value is None else value}: should {message}"
+    near = difflib.get_close_matches(str(value), re.findall("'([^']+)'", message), n=1) if "literal" in kind else []
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{key}={'null' if value is None else value}: should {message}{hint}"
 
 
 def _check_combinations(config: BenchConfig) -> None:
@@ -327,6 +353,8 @@ def _check_combinations(config: BenchConfig) -> None:
         raise UserError(
             f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
         )
+    if config.model.cell == "attention" and config.model.match != "parameters":
+        _check_heads(config.model)
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:
@@ -343,6 +371,16 @@ def _check_combinations(config: BenchConfig) -> None:
             "one before, such as protocol.looks=[5,10]"
         )
     _check_inputs(config.data, config.embedding)
+
+
+def _check_heads(model: ModelConfig) -> None:
+    """Heads share the width evenly; a matched width is chosen so."""
+    if rest := model.hidden_size % model.heads:
+        nearest = model.hidden_size - rest or model.heads
+        raise UserError(
+            f"model.hidden_size={model.hidden_size}: attention divides it among model.heads={model.heads}; "
+            f"use a multiple, such as model.hidden_size={nearest}"
+        )
 
 
 def _check_inputs(data: DataConfig, embedding: EmbeddingConfig) -> None:

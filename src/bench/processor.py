@@ -1,4 +1,4 @@
-"""The processor: its name, and how many of its cores this process may use."""
+"""The processor: its name, how many of its cores this process may use, and which GPUs stand beside it; no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, that of Windows seen from Linux
 
 
 def cpu_model() -> str:
@@ -65,3 +68,22 @@ def limit_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def torch_uses_gpus() -> bool:
+    """Whether the torch that is installed could use a GPU, as far as its version tells."""
+    return not metadata.version("torch").endswith("+cpu")
+
+
+def gpu_drivers_present() -> bool:
+    """Whether a run with hardware=auto may find a GPU here, listed or not."""
+    return torch_uses_gpus() and (sys.platform != "linux" or any(Path(path).exists() for path in _GPU_DRIVERS))
+
+
+def gpu_models() -> set[str]:
+    """The NVIDIA GPUs of this machine, as torch names them too."""
+    found = set()
+    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        found |= {line.partition(":")[2].strip() for line in lines if line.startswith("Model:")}
+    return found

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UserError, did_you_mean
-from bench.models.sizes import GATES
-from bench.runs.identity import science_columns
+from bench.models.sizes import SIMPLEST_FIRST
+from bench.runs.identity import GROUPS, science_columns
 
-GROUPS = ("model", "data", "embedding", "training")  # that can be compared as a whole
 # What follows from what is compared, and may therefore differ as well. The width is told apart by the matching.
 _FOLLOWERS = {
-    "model": ("model.forget_bias",),
+    "model": ("model.forget_bias", "model.heads"),
     "embedding": ("embedding_fingerprint", "embedding_dimension"),
     "data": ("data_fingerprint",),
 }
@@ -29,6 +28,8 @@ def compared_columns(records: pd.DataFrame, compare: str) -> list[str]:
     columns = [name for name in science if name == compare or name.startswith(f"{compare}.")]
     if compare == "data":
         columns.append("data.name")
+    if compare == "model.kernel" and "kernel" in records:
+        return ["kernel"]  # what ran, whatever was declared
     if not columns:
         raise UserError(f"compare={compare}: {did_you_mean(compare, [*GROUPS, *science])}")
     return columns
@@ -62,10 +63,9 @@ def word(value: object) -> str:
 
 
 def simplicity(arm: str) -> tuple[int, float, str]:
-    """Order of arms, simplest first: cells by their gates, numbers by size, what is switched off before what is on."""
-    cells = list(GATES)
-    if arm in cells:
-        return cells.index(arm), 0.0, arm
+    """Order of arms, simplest first: cells by their parameters, numbers by size, what is off before what is on."""
+    if arm in SIMPLEST_FIRST:
+        return SIMPLEST_FIRST.index(arm), 0.0, arm
     value = arm.rpartition("=")[2]
     if value in ("false", "true", "random", "null"):
         return 0, float(value == "true"), arm

@@ -11,6 +11,8 @@ import numpy as np
 
 from bench.analysis import statistics
 from bench.analysis.decision import UNDECIDED, Case, Decision, Interval, Sample
+from bench.analysis.disturbance import disturbed_pairs, undisturbed_time_ratio
+from bench.analysis.executions import kernel_names
 from bench.analysis.pairing import Scene
 from bench.analysis.pairs import Pairs
 from bench.config import ProtocolConfig
@@ -32,6 +34,7 @@ class Evidence:
     extra_seeds: int  # paired, beyond the look that was judged: described, not judged
     look: int  # 1 for the first; 0 before it
     next_look: int | None  # seeds at the next planned look; None at the cap
+    kernels: tuple[str, str]  # by which the runs of each arm were executed, in words; "" where no record says
     deltas: tuple[float, ...]  # points, by seed
     baseline_quality: tuple[float, ...]  # percent, by seed
     alternative_quality: tuple[float, ...]  # percent, by seed
@@ -42,6 +45,8 @@ class Evidence:
     population: Interval | None  # for new test sets of this size, not only this one
     time_ratio: Interval | None  # train_seconds, repeated interval
     time_pairs: int  # on one hardware key
+    time_pairs_disturbed: int  # of these, with a timing taken while others used the processor
+    time_ratio_undisturbed: Interval | None  # as `time_ratio`, without those: describes, decides nothing
     parameter_ratio: Interval | None  # parameters_recurrent
     tost_p: float | None
     probability_within: float | None  # that |Δ| < margin, flat prior
@@ -79,11 +84,14 @@ def describe(pairs: Pairs, protocol: ProtocolConfig) -> Evidence:
         extra_seeds=len(deltas) - judged,
         look=pairs.look,
         next_look=later[0] if later else None,
+        kernels=(_kernels(pairs, 0), _kernels(pairs, 1)),
         deltas=tuple(deltas[:judged].tolist()),
         baseline_quality=tuple((100 * pairs.runs[0]["quality"])[:judged].tolist()),
         alternative_quality=tuple((100 * pairs.runs[1]["quality"])[:judged].tolist()),
         sd=sample.sd if sample else None,
-        time_pairs=len(pairs.log_times()),
+        time_pairs=int(pairs.timed().sum()),
+        time_pairs_disturbed=int(disturbed_pairs(pairs).sum()),
+        time_ratio_undisturbed=undisturbed_time_ratio(pairs),
         parameter_ratio=_parameter_ratio(pairs),
         mcnemar_p=_mcnemar(pairs),
         sensitivity={margin: _verdict_at(case, margin) for margin in protocol.margins},
@@ -100,6 +108,10 @@ def too_early(pairs: Pairs) -> Decision:
     seeds, first = len(pairs.seeds), pairs.ladder.looks[0]
     reason = f"{seeds} seed{'s'[: seeds != 1]} of the {first} that the first look needs"
     return Decision(verdict=UNDECIDED, reason=reason)
+
+
+def _kernels(pairs: Pairs, side: int) -> str:
+    return kernel_names(pairs.runs[side].get("kernel", np.array([]))[: pairs.judged])
 
 
 def _verdict_at(case: Case | None, margin: float) -> str:

@@ -13,7 +13,7 @@ from bench.runs.identity import science_columns
 from bench.runs.record import Status
 
 # Declared values that resolve to something else in a run's identity, and still tell what was asked for.
-DECLARED = ("data.name", "model.hidden_size", "model.match", "embedding.dimension")
+DECLARED = ("data.name", "model.hidden_size", "model.match", "model.kernel", "embedding.dimension")
 
 
 def runs_of_both(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -42,7 +42,10 @@ def _reasons(ambiguous: pd.DataFrame) -> list[str]:
     lines = []
     for (side, _), rows in ambiguous.groupby(["side", "arm_number"], sort=False):
         codes = ", ".join(sorted(rows.code_version.unique()))
-        causes = f"code {codes}: name one, as in diff=CODE..CODE" if rows.code_version.nunique() > 1 else "other data"
+        several_kernels = "kernel" in rows and rows["kernel"].nunique() > 1
+        causes = "other kernels" if several_kernels else "other data"
+        if rows.code_version.nunique() > 1:
+            causes = f"code {codes}: name one, as in diff=CODE..CODE"
         lines.append(f"{side}: {rows.arm.iat[0]} has several runs of one seed ({causes})")
     return lines
 

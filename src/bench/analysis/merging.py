@@ -15,6 +15,7 @@ _ORDER = ("started_at", "run_id", "execution_id")
 # What a run id stands for beside the declared configuration, as far as records hold it.
 _RESOLVED = (
     "code_version", "data_fingerprint", "embedding_fingerprint", "embedding_dimension", "hidden_size_resolved",
+    "kernel",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from functools import reduce
 
 import numpy as np
 
+from bench.analysis.executions import kernel_names
 from bench.analysis.pairs import Pairs, Side, chosen
 
 
@@ -50,6 +51,8 @@ def _mean_runs(tasks: Sequence[Pairs], side: int, seeds: np.ndarray) -> Side:
         "parameters_recurrent": np.mean([task["parameters_recurrent"] for task in runs], axis=0),
         "test_texts": np.sum([task["test_texts"] for task in runs], axis=0),
         "train_seconds": np.exp(seconds.mean(axis=0)),
+        "kernel": np.full(len(seeds), kernel_names(name for task in runs for name in task.get("kernel", ()))),
+        "timing_disturbed": np.max([task.get("timing_disturbed", np.zeros(len(seeds))) for task in runs], axis=0),
         "hardware_key": np.where((keys == keys[0]).all(axis=0), keys[0], "several"),
     }
 

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.arms import arm_labels, compared_columns, followers, simplicity, word
+from bench.analysis.disturbance import disturbed_timings
+from bench.analysis.executions import DECLARED, by_execution, one_kernel, without_echoes
 from bench.analysis.merging import without_conflicts
-from bench.analysis.scenes import MATCHINGS, Scene, by_matching, dataset_names, numbered, scenes_of
+from bench.analysis.scenes import MATCHINGS, Scene, beside_cells, by_matching, dataset_names, numbered, scenes_of
 from bench.analysis.tuned import as_searched, budget_columns, largest_budget, why_apart, without_trials
 from bench.config import ProtocolConfig
 from bench.runs.identity import science_columns
@@ -24,12 +26,12 @@ from bench.runs.record import Status
 
 __all__ = ["MATCHINGS", "Scene", "SetApart", "Study", "held_columns", "study_of"]
 
-_RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension", "model.hidden_size")
+_RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension", "model.hidden_size", DECLARED)
 _MEASURED = (
     "run_id", "execution_id", "seed", "validation_accuracy", "train_seconds", "inference_milliseconds_p50",
     "tokens_per_second", "parameters_total", "parameters_recurrent", "flops_per_token", "peak_memory_bytes",
     "hardware_key", "train_texts", "test_texts", "classes", "test_correct", "test_by_length", "validation_curve",
-    "data.target_accuracy",
+    "data.target_accuracy", "kernel", "timing_disturbed",
 )  # fmt: skip
 _RENAMED = {
     "test_accuracy": "accuracy", "test_macro_f1": "macro_f1", "test_log_loss": "log_loss",
@@ -86,11 +88,18 @@ def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "mo
     runs = as_searched(runs)
     runs = runs.assign(arm=arm_labels(runs, compare, compared), dataset=dataset_names(runs))
     runs = by_matching(runs)
+    runs = runs if compare == DECLARED else by_execution(runs)
     held = held_columns(runs, compare, compared)
+    if "model.cell" in compared:
+        runs = beside_cells(runs, held)
     runs, replaced = _one_revision(runs, held)
     runs, smaller = largest_budget(runs, held)
     replaced += [SetApart(reason, run_ids) for reason, run_ids in smaller.items()]
+    if DECLARED in held:
+        runs = without_echoes(runs, numbered(runs, [name for name in held if name != DECLARED]))
     runs = runs.assign(scene=numbered(runs, held))
+    runs, rare = one_kernel(runs)
+    replaced += [SetApart(reason, run_ids) for reason, run_ids in rare.items()]
     runs, lonely = _with_company(runs, held)
     apart += replaced + lonely
     scenes = scenes_of(runs, held, compare)
@@ -110,13 +119,20 @@ def _trials_apart(trials: pd.DataFrame) -> list[SetApart]:
 
 
 def _first_executions(finished: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: quality of its first finished execution, time the median of those on the same hardware."""
+    """One row a run: quality of its first finished execution, time the median of those on the same hardware.
+
+    That median is disturbed where half of these executions' times were.
+    """
+    finished = finished.assign(timing_disturbed=disturbed_timings(finished).astype(float))
     first = finished.drop_duplicates("run_id")
     if len(first) == len(finished):
         return first
-    medians = finished.groupby(["run_id", "hardware_key"], sort=False).train_seconds.median().rename("median")
+    here = finished.groupby(["run_id", "hardware_key"], sort=False)[["train_seconds", "timing_disturbed"]]
+    medians = here.median().add_suffix("_median")
     merged = first.merge(medians, left_on=["run_id", "hardware_key"], right_index=True, how="left")
-    return merged.assign(train_seconds=merged["median"]).drop(columns="median")
+    disturbed = (merged["timing_disturbed_median"] >= 0.5).astype(float)
+    merged = merged.assign(train_seconds=merged["train_seconds_median"], timing_disturbed=disturbed)
+    return merged.drop(columns=list(medians))
 
 
 def _usable(runs: pd.DataFrame, protocol: ProtocolConfig) -> tuple[pd.DataFrame, list[SetApart]]:
@@ -141,7 +157,7 @@ def _usable(runs: pd.DataFrame, protocol: ProtocolConfig) -> tuple[pd.DataFrame,
 
 def held_columns(runs: pd.DataFrame, compare: str, compared: Sequence[str]) -> list[str]:
     """What must be equal within a scene: all that numbers depend on, but for what is compared and follows from it."""
-    free = {*compared, *followers(compare), "seed"}
+    free = {compare, *compared, *followers(compare), "seed"}
     names = [*science_columns(map(str, runs)), *_RESOLVED, "code_version"]
     dataset = [] if compare == "data" else ["dataset"]
     science = [name for name in dict.fromkeys(names) if name in runs and name not in free]

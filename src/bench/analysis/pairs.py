@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.decision import Case, Ladder, Sample
+from bench.analysis.executions import primary_execution
 from bench.analysis.pairing import MATCHINGS, Scene, Study
 from bench.config import ProtocolConfig
 
 Side = dict[str, np.ndarray]  # columns of `Study.runs`, one element a seed
 LARGE_TEST_SET = 7_600  # texts, from which half a point matters
-_NUMBERS = ("quality", "train_seconds", "test_texts", "parameters_recurrent")
-_OTHERS = ("seed", "run_id", "hardware_key", "dataset", "test_correct")
+_NUMBERS = ("quality", "train_seconds", "test_texts", "parameters_recurrent", "timing_disturbed")
+_OTHERS = ("seed", "run_id", "hardware_key", "dataset", "test_correct", "kernel")
 _QUESTION = ("gru", "lstm")  # where both are there, other cells stand beside the question
 
 
@@ -54,22 +55,25 @@ class Pairs:
         baseline, alternative = (runs["quality"] for runs in self.runs)
         return np.asarray(100 * (alternative - baseline))
 
-    def log_times(self) -> np.ndarray:
-        """Natural logarithms of baseline's over alternative's training time, of judged pairs on one hardware key.
+    def timed(self) -> np.ndarray:
+        """Which of the judged pairs have times that compare, (judged,) bool: those on one hardware key.
 
-        Empty at equal wall-clock. Where there are several keys, the one with most pairs counts.
+        None at equal wall-clock. Where there are several keys, the one with most pairs counts.
         """
-        if self.scene.matching == "time":
-            return np.array([])
         keys = [runs["hardware_key"][: self.judged] for runs in self.runs]
-        same = keys[0] == keys[1]
-        if not same.any():
-            return np.array([])
+        same = np.asarray(keys[0] == keys[1], bool)
+        if self.scene.matching == "time" or not same.any():
+            return np.zeros(len(same), bool)
         names, counts = np.unique(keys[0][same], return_counts=True)
-        same &= keys[0] == names[counts.argmax()]
-        seconds = [runs["train_seconds"][: self.judged][same] for runs in self.runs]
+        seconds = [runs["train_seconds"][: self.judged] for runs in self.runs]
         known = (seconds[0] > 0) & (seconds[1] > 0)
-        return np.asarray(np.log(seconds[0][known] / seconds[1][known]))
+        return np.asarray(same & (keys[0] == names[counts.argmax()]) & known)
+
+    def log_times(self) -> np.ndarray:
+        """Natural logarithms of baseline's over alternative's training time, of the judged pairs that are `timed`."""
+        timed = self.timed()
+        baseline, alternative = (runs["train_seconds"][: self.judged][timed] for runs in self.runs)
+        return np.asarray(np.log(baseline / alternative))
 
     def case(self) -> Case | None:
         """What comes before the judge; None before the first look."""
@@ -93,7 +97,7 @@ def ladder_of(protocol: ProtocolConfig) -> Ladder:
 
 def pairs_of(study: Study, protocol: ProtocolConfig) -> list[Pairs]:
     """Every scene and every two arms that share a seed in it, in the order of scenes."""
-    ladder, primary = ladder_of(protocol), primary_scene(study, protocol)
+    ladder, primary = ladder_of(protocol), (*primary_scene(study, protocol), primary_kernel(study, protocol))
     asked = questions(study.arms)
     found = []
     for number, arms in _by_scene(study.runs):
@@ -103,7 +107,7 @@ def pairs_of(study: Study, protocol: ProtocolConfig) -> list[Pairs]:
             if not len(runs[0]["seed"]):
                 continue
             metric = study.metrics[str(runs[0]["dataset"][0])]
-            headline = (scene.matching, scene.pooling) == primary and (baseline, alternative) in asked
+            headline = (scene.matching, scene.pooling, scene.execution) == primary and (baseline, alternative) in asked
             look = ladder.look_of(len(runs[0]["seed"]))
             margin = _margin(runs[0], protocol)
             found.append(Pairs(scene, baseline, alternative, metric, margin, headline, runs, ladder, look))
@@ -117,12 +121,30 @@ def questions(arms: Sequence[str]) -> list[tuple[str, str]]:
 
 def primary_scene(study: Study, protocol: ProtocolConfig) -> tuple[str, str]:
     """Matching and pooling of the headline: the protocol's, or what comes nearest to it among what was run."""
-    matchings = {scene.matching for scene in study.scenes}
+    scenes = _asked_scenes(study)
+    matchings = {scene.matching for scene in scenes}
     order = (protocol.matching, *MATCHINGS)
     matching = next((name for name in order if name in matchings), protocol.matching)
-    readings = {scene.pooling for scene in study.scenes if scene.matching == matching}
+    readings = {scene.pooling for scene in scenes if scene.matching == matching}
     preferred = (protocol.pooling, *sorted(readings - {"last"}), "last")
     return matching, next((name for name in preferred if name in readings), protocol.pooling)
+
+
+def primary_kernel(study: Study, protocol: ProtocolConfig) -> str:
+    """The declared execution of the headline, among what was run at its matching and reading."""
+    primary = primary_scene(study, protocol)
+    scenes = _asked_scenes(study)
+    return primary_execution(scene.execution for scene in scenes if (scene.matching, scene.pooling) == primary)
+
+
+def _asked_scenes(study: Study) -> list[Scene]:
+    """The scenes that hold a pair of the headline; an LSTM of equal width meets a bag of words at equal size too."""
+    if len(study.scenes) < 2:
+        return list(study.scenes)
+    asked, present = questions(study.arms), study.runs.groupby("scene")["arm"].unique()
+    found = [study.scenes[int(str(number))] for number, arms in present.items()
+             if any({*pair} <= {*arms} for pair in asked)]  # fmt: skip
+    return found or list(study.scenes)
 
 
 def _by_scene(runs: pd.DataFrame) -> Iterator[tuple[int, dict[str, Side]]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.analysis.arms import word
-from bench.models.sizes import REFERENCE_CELL
+from bench.analysis.executions import DECLARED
+from bench.models.sizes import BASELINES, WIDTH_AS_GIVEN, idle_keys
 
 MATCHINGS = ("parameters", "width", "time")
 _NAMED = ("data.name", "embedding.name", "model.pooling")  # stand in a scene's name already
@@ -18,7 +19,7 @@ _NAMED = ("data.name", "embedding.name", "model.pooling")  # stand in a scene's 
 class Scene:
     """What is held equal while arms are compared; empty where it is what is compared.
 
-    others: what tells it from a scene of the same four names, such as `training.epochs=4`.
+    others: what tells it from a scene of the same four names, such as `training.epochs=4`;  execution: as declared.
     """
 
     dataset: str
@@ -26,6 +27,7 @@ class Scene:
     pooling: str
     matching: str
     others: str = ""
+    execution: str = ""
 
     @property
     def task(self) -> str:
@@ -44,12 +46,36 @@ def dataset_names(runs: pd.DataFrame) -> pd.Series:
 
 
 def by_matching(runs: pd.DataFrame) -> pd.DataFrame:
-    """Each run once for every matching that it answers: the reference cell is as wide as it is large."""
+    """Each run once for every matching that it answers: an LSTM is as wide as it is large, a bag has no width."""
     timed = runs["model.match"] == "time"
     plain = runs["hidden_size_resolved"] == runs["model.hidden_size"]
-    sized = (runs["model.match"] == "parameters") | (runs["model.cell"] == REFERENCE_CELL)
+    sized = (runs["model.match"] == "parameters") | runs["model.cell"].isin(WIDTH_AS_GIVEN)
     answered = {"parameters": sized & ~timed, "width": plain & ~timed, "time": timed}
     return pd.concat([runs[rows].assign(matching=name) for name, rows in answered.items()], ignore_index=True)
+
+
+def beside_cells(runs: pd.DataFrame, held: Sequence[str]) -> pd.DataFrame:
+    """A baseline's run once for all that recurrent cells were given and that means nothing to it, such as a direction.
+
+    held: columns that must be equal within a scene.
+    """
+    beside = runs[~runs["model.cell"].isin(BASELINES)]
+    for cell in BASELINES:
+        repeated = [
+            _once_for_each(
+                own, beside, [name for name in held if name.removeprefix("model.") in idle_keys(cell, match)]
+            )
+            for match, own in runs[runs["model.cell"] == cell].groupby("model.match")
+        ]
+        beside = pd.concat([table for table in (beside, *repeated) if len(table)], ignore_index=True)
+    return beside
+
+
+def _once_for_each(runs: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The runs, once with each of the others' combinations of values in these columns."""
+    if not columns or others.empty:
+        return runs
+    return runs.drop(columns=columns).merge(others[columns].drop_duplicates(), how="cross")[runs.columns]
 
 
 def numbered(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
@@ -73,16 +99,17 @@ def scenes_of(runs: pd.DataFrame, held: Sequence[str], compare: str) -> tuple[Sc
     labels = pd.DataFrame(own)
     namesakes = labels.groupby(list(names), dropna=False).ngroup()
     rest = [name for name in held if name not in (*_NAMED, "dataset", "matching", "data_fingerprint")]
-    told: list[str] = []
+    told = [name for name in rest if name == DECLARED and first[name].nunique() > 1]
     for name in rest:  # only what tells more scenes apart than the names before it
         finer = first.groupby([namesakes, *told, name], dropna=False).ngroups
         if finer > first.groupby([namesakes, *told], dropna=False).ngroups:
             told.append(name)
     others = [" ".join(f"{name}={word(row[name])}" for name in told) for _, row in first.iterrows()]
-    rows = labels.to_numpy(object).tolist()
+    ran = first[DECLARED].astype(str) if DECLARED in held else [""] * len(first)
+    rows = zip(labels.to_numpy(object).tolist(), others, ran, strict=True)
     return tuple(
-        Scene(dataset=data, embedding=vectors, pooling=pooling, matching=matching, others=other)
-        for (data, vectors, pooling, matching), other in zip(rows, others, strict=True)
+        Scene(dataset=data, embedding=vectors, pooling=pooling, matching=matching, others=other, execution=execution)
+        for (data, vectors, pooling, matching), other, execution in rows
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench.analysis.decision import EITHER, EQUIVALENT, UNDECIDED, points
 from bench.analysis.evidence import Evidence
+from bench.analysis.executions import kernels_differ
 from bench.analysis.pairing import Study
 
 _CELLS = ("rnn", "gru", "lstm")
@@ -31,7 +32,11 @@ def _nothing(study: Study) -> str:
 
 
 def _answer(entry: Evidence, where: str) -> str:
-    """What to choose and why, then what was measured. where: the tasks it holds for."""
+    """What to choose and why, what was measured, and by which kernels. where: the tasks it holds for."""
+    return f"{_decided(entry, where)}{_ran(entry)}"
+
+
+def _decided(entry: Evidence, where: str) -> str:
     one, other = _shown(entry.baseline), _shown(entry.alternative)
     if not entry.look:
         return f"Not settled yet: {where}, {entry.decision.reason}."
@@ -55,6 +60,14 @@ def _measured(entry: Evidence) -> str:
     ahead = entry.alternative if estimate > 0 else entry.baseline
     name = _the(ahead)
     return f"{name[0].upper()}{name[1:]} is ahead by {abs(estimate):.1f} points {_MATCHED[entry.scene.matching]}"
+
+
+def _ran(entry: Evidence) -> str:
+    """Where two arms ran by different kernels, the ratio of their times is that of the kernels too."""
+    first, second = entry.kernels
+    if not entry.scene.execution or not kernels_differ(entry.kernels):  # none: kernels are what is compared
+        return ""
+    return f" {_shown(entry.baseline)} ran by {first}, {_shown(entry.alternative)} by {second}: times are of both."
 
 
 def _reach(entry: Evidence) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.arms import arm_labels, compared_columns, word
+from bench.analysis.executions import DECLARED, by_execution
 from bench.analysis.pairing import Study, held_columns
 from bench.analysis.scenes import Scene, by_matching, dataset_names, numbered, scenes_of
 from bench.analysis.tuned import as_searched, searched_keys
@@ -83,6 +84,7 @@ def tried(study: Study) -> Tried:
     runs = as_searched(runs)
     runs = runs.assign(arm=arm_labels(runs, study.factor, compared), dataset=dataset_names(runs))
     runs = by_matching(runs)
+    runs = runs if study.factor == DECLARED else by_execution(runs)
     held = [name for name in held_columns(runs, study.factor, compared) if name not in _NOT_HELD]
     runs = runs.assign(scene=numbered(runs, held))
     runs = _newest_code(runs)

@@ -9,9 +9,10 @@ import pandas as pd
 
 from bench.analysis.decision import UNDECIDED, Decision, judge_together
 from bench.analysis.evidence import Evidence, describe, too_early
+from bench.analysis.executions import EXECUTIONS
 from bench.analysis.overall import overall_pairs
 from bench.analysis.pairing import Study, study_of
-from bench.analysis.pairs import Pairs, pairs_of, primary_scene
+from bench.analysis.pairs import Pairs, pairs_of, primary_kernel, primary_scene
 from bench.analysis.sentence import sentence
 from bench.config import ProtocolConfig, protocol_hash
 
@@ -119,6 +120,10 @@ def _warnings(study: Study, protocol: ProtocolConfig, evidence: Sequence[Evidenc
         lines.append(f"no pairs at equal {protocol.matching}: the headline is at equal {matching}")
     if study.scenes and pooling not in ("", protocol.pooling):
         lines.append(f"no pairs with pooling={protocol.pooling}: the headline reads pooling={pooling}")
+    executions = [name for name in EXECUTIONS if any(scene.execution == name for scene in study.scenes)]
+    if len(executions) > 1:
+        shown = " and ".join(f"model.kernel={name}" for name in executions)
+        lines.append(f"runs under {shown}: the headline is {primary_kernel(study, protocol)}, the others describe")
     extra = sum(entry.extra_seeds for entry in evidence if entry.headline)
     if extra:
         looks = ", ".join(map(str, protocol.looks))

@@ -25,6 +25,7 @@ from bench.data.batches import Batch
 from bench.distributed import gather
 from bench.errors import DivergedError
 from bench.models.encoder import TextClassifier
+from bench.models.lookup import clip_gradients
 from bench.seeds import integer
 
 
@@ -123,13 +124,17 @@ class Classifier(LightningModule):
         torch.manual_seed(integer(self.seed, "dropout", self.current_epoch, self.global_rank))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The mean cross-entropy over the whole batch: shares of several processes average to it."""
-        losses = F.cross_entropy(self.network(batch.tokens, batch.lengths).float(), batch.labels, reduction="none")
-        loss = (losses * batch.weights).sum()
+        """The loss, which has to be a number."""
+        loss = self.training_loss(batch)
         looked_at = self.device.type == "cpu" or batch_index % self.training_config.log_every_steps == 0
         if looked_at and not self._is_finite(loss):  # on a GPU, looking makes the host wait
             raise DivergedError(f"the training loss became {loss.item()} at step {self.global_step + 1}")
         return loss
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        """The mean cross-entropy over the whole batch, in nats: shares of several processes average to it."""
+        losses = F.cross_entropy(self.network(batch.tokens, batch.lengths).float(), batch.labels, reduction="none")
+        return (losses * batch.weights).sum()
 
     def _is_finite(self, loss: Tensor) -> bool:
         """Whether the loss is a number, for all processes: they diverge together, or one would wait for the other."""
@@ -148,9 +153,11 @@ class Classifier(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm of the whole gradient and remember that norm."""
-        limit = self.training_config.gradient_clip
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), math.inf if limit is None else limit)
+        """Clip by the norm of the whole gradient and remember that norm; after it, every gradient is dense."""
+        found = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        gradients = [gradient._values() if gradient.is_sparse else gradient for gradient in found]
+        self.gradient_norm = clip_gradients(gradients, self.training_config.gradient_clip)
+        self.network.embedding.spread_gradient()
 
     def on_validation_epoch_start(self) -> None:
         """A validation sees finite weights, or the run has diverged."""
@@ -183,11 +190,12 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser and, where the recipe has one, its learning-rate schedule by step."""
+        self.network.embedding.gradient_by_rows = self._trainer is None or self._trainer.world_size == 1
         recipe = self.training_config
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         optimizer: Optimizer
         if recipe.optimizer == "sgd":
-            optimizer = SGD(weights, recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
+            optimizer = SGD(weights, recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay, fused=True)
         else:
             kind = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
             optimizer = kind(weights, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)

@@ -4,30 +4,58 @@ Texts are padded at their ends. A forward recurrence reads every valid token bef
 reads each text reversed within its own length, so padding can follow but never precede what counts. What states hold
 at padding is never read: pooling sees valid steps only. No packed sequences are needed, and none are used: on CPUs
 they run at a quarter of the padded speed.
+
+Everything between look-up and pooling is (batch, time, features) by shape and time-major in memory, as recurrences
+read it.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from bench.config import Kernel, ModelConfig
+from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, BagEncoder
 from bench.models.cells import CELLS, initialise
+from bench.models.dropout import Dropout
 from bench.models.kernels.layers import StepLayer, build_direction
+from bench.models.lookup import WordVectors
+from bench.models.pooling import AttentionPooling, last_state, max_state, mean_state
 from bench.seeds import integer
 
 
 def reverse_within(values: Tensor, lengths: Tensor) -> Tensor:
     """Reverse each sequence within its own length; padding stays where it is.
 
-    values: (batch, time, features);  lengths: (batch,).
+    values: (batch, time, features), as the result best time-major in memory;  lengths: (batch,).
     """
-    steps = torch.arange(values.shape[1], device=values.device)
-    source = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
-    return values.gather(1, source[:, :, None].expand_as(values))
+    steps = torch.arange(values.shape[1], device=values.device)[:, None]
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    places = source * len(values) + torch.arange(len(values), device=values.device)
+    reversed_values: Tensor = _Reordered.apply(values.transpose(0, 1), places)  # type: ignore[no-untyped-call]
+    return reversed_values.transpose(0, 1)
+
+
+class _Reordered(Function):
+    """Texts in another order of steps, which is its own inverse. (time, batch, features), places (time, batch)."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        return F.embedding(places, values.flatten(0, 1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return F.embedding(places, gradients[0].flatten(0, 1)), None
 
 
 class RecurrentLayer(nn.Module):
@@ -43,7 +71,8 @@ class RecurrentLayer(nn.Module):
         states = _read(self.forward_direction, inputs, lengths, reverse=False)
         if self.backward_direction is None:
             return states
-        return torch.cat([states, _read(self.backward_direction, inputs, lengths, reverse=True)], dim=2)
+        reversed_states = _read(self.backward_direction, inputs, lengths, reverse=True)
+        return torch.cat([states.transpose(0, 1), reversed_states.transpose(0, 1)], dim=2).transpose(0, 1)
 
 
 def _read(direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
@@ -66,7 +95,7 @@ class RecurrentEncoder(nn.Module):
         self.layers = nn.ModuleList(
             RecurrentLayer(model.cell, kernel, size, hidden_size, model.bidirectional) for size in inputs
         )
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = Dropout(model.dropout)
         self.output_size = width
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -77,51 +106,17 @@ class RecurrentEncoder(nn.Module):
         return states
 
 
-def last_state(states: Tensor, lengths: Tensor, bidirectional: bool) -> Tensor:
-    """What each direction holds after its last step: the forward one at the text's end, the backward one at its start.
-
-    states: (batch, time, features) → (batch, features).
-    """
-    ends = (lengths - 1)[:, None, None].expand(-1, 1, states.shape[2])
-    last = states.gather(1, ends).squeeze(1)
-    if not bidirectional:
-        return last
-    half = states.shape[2] // 2
-    return torch.cat([last[:, :half], states[:, 0, half:]], dim=1)
-
-
-def mean_state(states: Tensor, lengths: Tensor) -> Tensor:
-    """The mean over valid steps. (batch, time, features) → (batch, features)."""
-    return states.masked_fill(_padding(states, lengths), 0).sum(dim=1) / lengths[:, None]
-
-
-def max_state(states: Tensor, lengths: Tensor) -> Tensor:
-    """The largest value of each feature over valid steps. (batch, time, features) → (batch, features)."""
-    return states.masked_fill(_padding(states, lengths), -torch.inf).amax(dim=1)
-
-
-def _padding(states: Tensor, lengths: Tensor) -> Tensor:
-    """(batch, time, 1) bool, true at padding."""
-    return (torch.arange(states.shape[1], device=states.device) >= lengths[:, None])[:, :, None]
-
-
-class AttentionPooling(nn.Module):
-    """A weighted mean over valid steps, weights softmax(vᵀ tanh(W h + b)) (Yang et al. 2016)."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.projection = nn.Linear(features, features)
-        self.query = nn.Linear(features, 1, bias=False)
-
-    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, time, features) → (batch, features)."""
-        scores = self.query(torch.tanh(self.projection(states)))
-        weights: Tensor = scores.masked_fill(_padding(states, lengths), -torch.inf).softmax(dim=1)
-        return (weights * states.masked_fill(_padding(states, lengths), 0)).sum(dim=1)
+def build_encoder(
+    model: ModelConfig, input_size: int, hidden_size: int, kernel: Kernel = "torch"
+) -> RecurrentEncoder | AttentionEncoder | BagEncoder:
+    """What stands between word vectors and pooling. hidden_size, kernel: as resolved."""
+    if baseline := BASELINE_ENCODERS.get(model.cell):
+        return baseline(model, input_size, hidden_size)
+    return RecurrentEncoder(model, input_size, hidden_size, kernel)
 
 
 class TextClassifier(nn.Module):
-    """A recurrent text classifier; its initial weights are a function of the seed and of each weight's name.
+    """A text classifier; its initial weights are a function of the seed and of each weight's name.
 
     vectors: (rows, dimension) float32, the embedding table;  classes: of the task.
     While `detaches_vectors` is true, no gradient is computed for them.
@@ -140,16 +135,16 @@ class TextClassifier(nn.Module):
     ) -> None:
         """hidden_size, kernel: as resolved."""
         super().__init__()
-        self.embedding = nn.Embedding(vectors.shape[0], vectors.shape[1], padding_idx=0, _weight=vectors)
-        self.embedding.weight.requires_grad_(trainable_vectors)
+        self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=model.dropout)
         self.detaches_vectors = False
-        self.encoder = RecurrentEncoder(model, vectors.shape[1], hidden_size, kernel)
-        self.dropout = nn.Dropout(model.dropout)
+        self.encoder = build_encoder(model, vectors.shape[1], hidden_size, kernel)
+        bidirectional = model.bidirectional and model.cell in CELLS
+        self.dropout = Dropout(model.dropout)
         self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None
         self.sigmoid = model.output == "sigmoid"
         self.output = nn.Linear(self.encoder.output_size, 1 if self.sigmoid else classes)
         poolings: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "last": lambda states, lengths: last_state(states, lengths, model.bidirectional),
+            "last": lambda states, lengths: last_state(states, lengths, bidirectional),
             "mean": mean_state,
             "max": max_state,
         }
@@ -166,8 +161,8 @@ class TextClassifier(nn.Module):
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """States of every step. (batch, time) → (batch, time, features)."""
-        vectors = self.embedding(tokens)
-        states: Tensor = self.encoder(self.dropout(vectors.detach() if self.detaches_vectors else vectors), lengths)
+        vectors = self.embedding(tokens.T).transpose(0, 1)
+        states: Tensor = self.encoder(vectors.detach() if self.detaches_vectors else vectors, lengths)
         return states
 
     def pool(self, states: Tensor, lengths: Tensor) -> Tensor:

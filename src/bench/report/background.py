@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from bench.analysis.disturbance import disturbed_timings
 from bench.analysis.pairing import SetApart, Study
 from bench.analysis.verdict import Verdict
 from bench.compose import conf_folder
@@ -22,8 +23,6 @@ from bench.report.frames import Shown, of_frame
 from bench.report.numbers import number, number_cell, plural, text_cell
 from bench.report.question import EVERYTHING, Question
 from bench.report.tables import MATCHINGS
-
-_CONTENTION = 0.05  # share of processor time taken by others that is worth a word
 
 
 def gaps(study: Study, question: Question, records: pd.DataFrame) -> Section:
@@ -95,14 +94,16 @@ _CODE = {"code_version": "Code version", "commit": "Commit", "code_committed": "
 
 
 def environment(study: Study, records: pd.DataFrame) -> Section:
-    """Machines, versions, and how much of the processor other processes took. records: all, as `bench.records`."""
+    """Machines, versions, and how many timings others disturbed. records: all, as `bench.records`."""
     used = records[records["run_id"].isin(set(study.runs["run_id"])) & (records["status"] == "finished")]
     if used.empty:
         return Section("environment", "Environment", (Prose("No run took part, so there is nothing to describe."),))
-    busy = (used[["cpu_steal_fraction", "cpu_other_fraction"]].astype(float) > _CONTENTION).any(axis=1)
+    disturbed = disturbed_timings(used)
     words = (
-        f"In {plural(int(busy.sum()), 'execution')} of {len(used):,} ({number(100 * busy.mean(), 0)}%) more than 5% of "
-        "the processor's time went to other processes or other virtual machines; times of such runs are less certain."
+        f"The times of {plural(int(disturbed.sum()), 'execution')} of {len(used):,} "
+        f"({number(100 * disturbed.mean(), 0)}%) were disturbed: other processes or other virtual machines took so much "
+        "of the processor that they are longer than on a quiet machine. Verdicts read them like all others; the table "
+        "'needed' has the time ratios without them."
     )
     return Section("environment", "Environment", (
         _counted(used, "machines", "Machines, a row a kind; speeds compare only within one hardware key", _MACHINE),

@@ -120,8 +120,10 @@ def _length_differences(study: Study, runs: pd.DataFrame, baseline: str, alterna
 
 
 def training_size(found: Verdict) -> Section:
-    """Quality against the number of training texts, where data come in several sizes."""
-    runs, study = found.study.runs, found.study
+    """Quality against the number of training texts, where data come in several sizes; of the headline's execution."""
+    study, shown_of = found.study, {entry.scene.execution for entry in found.headline}
+    kept = [number for number, scene in enumerate(study.scenes) if scene.execution in shown_of or not shown_of]
+    runs = study.runs[study.runs["scene"].isin(kept)] if kept else study.runs
     frame = by_training_size(runs) if not runs.empty else pd.DataFrame()
     if frame.empty:
         words = "Every dataset was used in one size, so there is nothing to compare here."

@@ -41,10 +41,13 @@ def pareto(points: pd.DataFrame, study: Study, cost: Cost) -> Figure | None:
 
     points: as `analysis.frontier.frontier` gives it for this cost.
     """
+    unseen = sorted(set(points.loc[points["cost"] <= 0, "arm"]))  # a bag of words has no recurrent parameters
+    points = points[points["cost"] > 0]
     if points.empty:
         return None
     named = with_interval(with_task(points, study), "quality", 2)
     names, left_out = first_panels(tasks_of(named))
+    left_out += f" No place on a logarithmic axis: {', '.join(unseen)} (cost 0)." if unseen else ""
     arms = arms_in(named, study.arms)
     drawn = _side_by_side(only(named, names), arms)
     what = _COSTS[cost]

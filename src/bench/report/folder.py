@@ -1,4 +1,7 @@
-"""A report on disk: `index.html`, `report.md`, `figures/`, `tables/`, `runs.parquet`; what an earlier one left goes."""
+"""A report on disk: `index.html`, `report.md`, `figures/`, `tables/`, and the rows that it speaks of as Parquet.
+
+Figures and tables that an earlier report left there go.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ from bench.report.spreadsheet import render_csv
 PAGE = "index.html"
 
 
-def write_report(document: Document, runs: pd.DataFrame, folder: Path) -> Path:
-    """Write every format of a report and return the page's path. runs: the tidy table of runs.
+def write_report(document: Document, rows: pd.DataFrame, folder: Path, rows_name: str = "runs.parquet") -> Path:
+    """Write every format of a report and return the page's path. rows: the tidy table of runs;  rows_name: its file.
 
     Raises: `UserError` if the folder cannot be written to.
     """
@@ -35,8 +38,8 @@ def write_report(document: Document, runs: pd.DataFrame, folder: Path) -> Path:
             _write_figure(figure, folder / "figures")
         for table in document.tables:
             _write_text(folder / "tables" / f"{file_name(table.name)}.csv", render_csv(table))
-        public = runs.apply(_public)
-        write_atomically(folder / "runs.parquet", lambda path: public.to_parquet(path, index=False))
+        public = rows.apply(_public)
+        write_atomically(folder / rows_name, lambda path: public.to_parquet(path, index=False))
         _write_text(folder / "report.md", render_markdown(document, footer))
         _write_text(folder / PAGE, render_page(document, footer))
     except OSError as error:

@@ -21,7 +21,7 @@ from bench.report.looks import looks
 from bench.report.numbers import number, plural
 from bench.report.question import EVERYTHING, Question
 from bench.report.searches import budget
-from bench.report.tables import beside, judged, matrix, mcnemar, missing, per_seed, sensitivity, tone_of
+from bench.report.tables import beside, judged, kernel_words, matrix, mcnemar, missing, per_seed, sensitivity, tone_of
 
 _MOST_MATRICES = 6
 
@@ -86,6 +86,9 @@ def _facts(found: Verdict, question: Question) -> tuple[tuple[str, str], ...]:
     if judged_at:
         reading = f", {judged_at.pooling} pooling" if judged_at.pooling else ""
         facts.append(("Held equal", f"{judged_at.matching}{reading}"))
+    ran = dict.fromkeys(kernel_words(entry) for entry in found.headline)
+    if ran:
+        facts.append(("Kernel", "; ".join(ran)))
     if overall:
         first, second = found.overall[0].baseline, found.overall[0].alternative
         facts.append((f"Time, {first} over {second}", number(overall.estimate)))

@@ -8,6 +8,7 @@ from statistics import fmean, median
 
 from bench.analysis.decision import Interval
 from bench.analysis.evidence import Evidence
+from bench.analysis.executions import kernels_differ
 from bench.analysis.verdict import Verdict
 from bench.report.document import Cell, Column, Table
 from bench.report.numbers import (
@@ -16,6 +17,7 @@ from bench.report.numbers import (
     interval_cell,
     number,
     number_cell,
+    plural,
     probability_cell,
     raw,
     text_cell,
@@ -46,10 +48,26 @@ def verdict_cell(entry: Evidence, note: str = "") -> Cell:
     return Cell(verdict_words(entry), (entry.verdict, entry.held.cheaper), tone, note)
 
 
+def kernel_words(entry: Evidence) -> str:
+    """By what the arms were executed: `torch`, or `gru step, lstm torch` where they differ."""
+    first, second = entry.kernels
+    if kernels_differ(entry.kernels):
+        return f"{entry.baseline} {first}, {entry.alternative} {second}"
+    return first or second or UNKNOWN
+
+
 def _interval(interval: Interval | None, digits: int = 2, sign: bool = True) -> Cell:
     if interval is None:
         return Cell(UNKNOWN, (None, None, None))
     return interval_cell(interval.estimate, interval.low, interval.high, digits, sign)
+
+
+def time_cell(entry: Evidence) -> Cell:
+    """The time ratio; a second line says how many of its pairs were disturbed."""
+    cell = _interval(entry.time_ratio, sign=False)
+    if not entry.time_pairs_disturbed:
+        return cell
+    return replace(cell, note=f"{entry.time_pairs_disturbed} of {plural(entry.time_pairs, 'pair')} disturbed")
 
 
 def _bounds(pair: tuple[float, float] | None) -> Cell:
@@ -83,7 +101,9 @@ _JUDGED: tuple[Entry, ...] = (
     (Column("Margin, points", ("margin_points",)), lambda e: number_cell(e.margin)),
     (Column("{first}, %", ("baseline_percent",)), lambda e: _mean(e.baseline_quality)),
     (Column("{second}, %", ("alternative_percent",)), lambda e: _mean(e.alternative_quality)),
-    (_three("Time ratio", "time_ratio"), lambda e: _interval(e.time_ratio, sign=False)),
+    (_three("Time ratio", "time_ratio"), time_cell),
+    (Column("Kernel", ("baseline_kernel", "alternative_kernel"), numeric=False),
+     lambda e: Cell(kernel_words(e), e.kernels)),
     (Column("p (alone)", ("p",)), lambda e: probability_cell(e.decision.p)),
     (Column("p (Holm)", ("p_holm",)), lambda e: probability_cell(e.p_holm)),
     (Column("Metric", ("metric",), numeric=False), lambda e: Cell(METRICS.get(e.metric, e.metric), (e.metric,))),
@@ -104,6 +124,9 @@ _TESTS: tuple[Entry, ...] = (
 _MISSING: tuple[Entry, ...] = (
     (_three("Parameter ratio", "parameter_ratio"), lambda e: _interval(e.parameter_ratio, sign=False)),
     (Column("n (time pairs)", ("time_pairs",)), lambda e: number_cell(e.time_pairs, 0)),
+    (Column("n (disturbed)", ("time_pairs_disturbed",)), lambda e: number_cell(e.time_pairs_disturbed, 0)),
+    (_three("Time ratio without them", "time_ratio_undisturbed"),
+     lambda e: _interval(e.time_ratio_undisturbed, sign=False)),
     (Column("Look", ("look",)), lambda e: number_cell(e.look, 0)),
     (Column("Next look, seeds", ("next_look",)), lambda e: number_cell(e.next_look, 0)),
     (Column("Seeds beyond the look", ("extra_seeds",)), lambda e: number_cell(e.extra_seeds, 0)),

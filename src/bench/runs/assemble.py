@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
-from bench.models.sizes import sizes_of
+from bench.models.sizes import Sizes, attended_length, sizes_of
+from bench.runs.contention import is_disturbed
 from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch
 from bench.runs.record import RunRecord, Status
@@ -18,6 +19,9 @@ from bench.runs.store import new_execution_id
 
 if TYPE_CHECKING:
     from bench.runs.training import Fit
+
+
+_PASSES = 3  # through the recurrent layers in a training step: forward, and backward at about twice its cost
 
 
 class Named(Protocol):
@@ -47,13 +51,13 @@ class Named(Protocol):
 def public_config(config: BenchConfig) -> dict[str, Scalar]:
     """The dotted keys of a configuration, home folders written as `~`, as records and trackers hold them.
 
-    The seed is left out: it is a field of its own. So is the protocol: it belongs to a question, not to a run. The
-    address of a tuning study may hold a password.
+    The seed is left out: it is a field of its own. So are the protocol and the settings of duels, which belong to a
+    question and not to a run. The address of a tuning study may hold a password.
     """
     return {
         key: without_home(value) if isinstance(value, str) else value
         for key, value in flatten(config)
-        if key not in ("seed", "tuning.storage") and not key.startswith("protocol.")
+        if key not in ("seed", "tuning.storage") and not key.startswith(("protocol.", "duel."))
     }
 
 
@@ -133,18 +137,22 @@ def _data_fields(fit: Fit) -> dict[str, object]:
 
 
 def _size_fields(fit: Fit) -> dict[str, object]:
-    resolved = fit.resolved
     total, trainable = fit.parameters
-    sizes = sizes_of(
-        resolved.config.model, resolved.hidden_size, len(fit.data.vocabulary), resolved.dimension, fit.data.classes
-    )
+    sizes = _sizes(fit)
     return {
-        "hidden_size_resolved": resolved.hidden_size,
+        "hidden_size_resolved": fit.resolved.hidden_size,
         "parameters_total": total,
         "parameters_trainable": trainable,
         "parameters_recurrent": sizes.recurrent,
         "flops_per_token": sizes.flops_per_token,
     }
+
+
+def _sizes(fit: Fit) -> Sizes:
+    resolved = fit.resolved
+    shape = (len(fit.data.vocabulary), resolved.dimension, fit.data.classes)
+    length = attended_length(fit.data.train.lengths)
+    return sizes_of(resolved.config.model, resolved.hidden_size, *shape, length=length)
 
 
 def _quality_fields(fit: Fit) -> dict[str, object]:
@@ -172,10 +180,11 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
 
 
 def _speed_fields(fit: Fit) -> dict[str, object]:
-    timing = fit.timing
+    timing, reading = fit.timing, fit.contention
     fields: dict[str, object] = {
-        "inference_milliseconds_p50": fit.inference_milliseconds,
-        "peak_memory_bytes": fit.peak_memory_bytes,
+        **asdict(fit.memory),
+        "peak_memory_bytes": fit.memory.peak_memory_bytes,
+        **({} if fit.inference is None else asdict(fit.inference)),
     }
     if timing is None:
         return fields
@@ -191,8 +200,10 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
     measured["validation_curve"] = [
         [timing.seconds_after(row.step), row.accuracy] for row in fit.curve.rows if row.accuracy is not None
     ]
-    return fields | measured | {
+    return fields | measured | asdict(reading) | {
         "seconds_to_target": None if reached is None else timing.seconds_after(reached.step),
+        "achieved_flops_per_second": _PASSES * _sizes(fit).flops_per_token * timing.padded_tokens_per_second,
+        "timing_disturbed": is_disturbed(reading, timing.train_seconds),
     }  # fmt: skip
 
 
@@ -207,5 +218,6 @@ def _environment_fields(fit: Fit) -> dict[str, object]:
         "devices": hardware.devices,
         "hardware_key": fit.hardware_key,
         "kernel": fit.resolved.kernel,
+        "kernel_auto": fit.resolved.kernel_auto,
         "kernel_operators": fit.probe.operators,
     }

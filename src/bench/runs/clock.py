@@ -1,8 +1,9 @@
 """An honest clock: device-synchronised, warm-up and evaluation excluded, the slowest process counts.
 
-A step lasts from the end of the step before it to its own end, so waiting for data is part of it. On a GPU the marks
-are CUDA events in the stream of the work, and counts stay on the device until a segment of training ends, so that
-measuring does not make the host wait at every step.
+A step begins where the one before it ended, so waiting for data is part of it; what callbacks do between the two
+(`AfterLooking`: the learning curve, logging, limits) is not. Steps between two evaluations are a segment; the first one
+begins with the epoch, when all processes have come that far. On a GPU the marks are CUDA events in the stream of the
+work, and counts stay on the device until the segment ends, so that measuring does not make the host wait at every step.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from bench.data.batches import Batch
 from bench.distributed import gather, is_first_process
+from bench.runs.contention import Contention
 
 WARMUP_STEPS = 5
 _ENOUGH_STEPS = 10 * WARMUP_STEPS  # a shorter run has no step to spare for warm-up
@@ -49,37 +51,52 @@ class Timing:
 
 
 class TrainingClock(Callback):
-    """Times every optimiser step of a fit."""
+    """Times every optimiser step of a fit, and watches who else uses the processor meanwhile.
+
+    It goes first among the trainer's callbacks, and its `after_looking` last.
+    """
 
     def __init__(self) -> None:
+        self.contention = Contention()
+        self.after_looking = AfterLooking(self)
         self._durations: list[float] = []
         self._counts: list[tuple[int, int, int]] = []  # texts, real tokens, padded tokens of each step
         self._open_counts: list[tuple[Tensor, Tensor, int]] = []  # the same of the open segment, still on the device
         self._parts = [0]  # the first step of each part: a run that was resumed has several
         self._tokens: Tensor | int = 0
-        self._marks: list[Mark] = []
+        self._marks: list[tuple[Mark, Mark]] = []  # of the open segment: beginning and end of each step
+        self._begun: Mark | None = None  # of the step that is under way
+        self._is_open = False
         self._started = 0.0
         self.seconds = 0.0  # host time in training so far; on a GPU an estimate until the segment ends
 
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Open a segment: the first batch of an epoch is waited for as all others are."""
+        self._open_segment(trainer, module)
+
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Batch, batch_index: int) -> None:
-        """Open a segment of uninterrupted training."""
-        if not self._marks:
-            _synchronise(module)
-            self._marks.append(_mark(module))
-            self._started = time.perf_counter()
+        """Open a segment within an epoch, where an evaluation has interrupted it."""
+        self._open_segment(trainer, module)
+        if self._begun is None:
+            self.go_on(module)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int
     ) -> None:
         """Close a step."""
-        self._marks.append(_mark(module))
-        now = time.perf_counter()
-        self.seconds += now - self._started
-        self._started = now
+        assert self._begun is not None
+        self._marks.append((self._begun, _mark(module)))
+        self._begun = None
+        self.seconds += time.perf_counter() - self._started
         counted = batch.weights > 0
         tokens = (batch.lengths * counted).sum()
         self._tokens = self._tokens + tokens
         self._open_counts.append((counted.sum(), tokens, batch.tokens.numel()))
+
+    def go_on(self, module: LightningModule) -> None:
+        """The next step begins."""
+        self._begun = _mark(module)
+        self._started = time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Evaluation is not training time."""
@@ -93,11 +110,23 @@ class TrainingClock(Callback):
         """Close what is open: an interrupted run keeps its timing."""
         self._close_segment(module)
 
+    def _open_segment(self, trainer: Trainer, module: LightningModule) -> None:
+        """All processes begin together, so that none is charged with another one's evaluation."""
+        if self._is_open:
+            return
+        self._is_open = True
+        self.contention.start()
+        _synchronise(module)
+        if trainer.world_size > 1:
+            trainer.strategy.barrier()
+        self.go_on(module)
+
     def _close_segment(self, module: LightningModule) -> None:
         _synchronise(module)
-        self._durations += [_between(*marks) for marks in pairwise(self._marks)]
+        self.contention.stop()
+        self._durations += [_between(*marks) for marks in self._marks]
         self._counts += [(int(texts), int(tokens), padded) for texts, tokens, padded in self._open_counts]
-        self._marks, self._open_counts = [], []
+        self._marks, self._open_counts, self._begun, self._is_open = [], [], None, False
 
     def state_dict(self) -> dict[str, Any]:
         """The reading over all processes, as a checkpoint holds it; all processes must ask."""
@@ -108,6 +137,7 @@ class TrainingClock(Callback):
             "parts": self._parts,
             "seconds": max(gather(self.seconds)),
             "tokens": int(self._tokens),
+            "contention": self.contention.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -121,6 +151,7 @@ class TrainingClock(Callback):
         self._durations = durations.tolist()
         self._counts = [(texts, tokens, padded) for texts, tokens, padded in counts.tolist()]
         self._parts = [*state_dict["parts"], len(self._durations)]
+        self.contention.load_state_dict(state_dict["contention"])
 
     def tokens_per_second(self) -> float:
         """Real tokens per second of this process so far, for display."""
@@ -157,6 +188,19 @@ class TrainingClock(Callback):
         steps = min(len(self._durations), len(self._counts))  # they differ where an interrupt fell between the two
         counts = np.array(self._counts[:steps], dtype=np.int64).reshape(steps, 3)
         return np.array(self._durations[:steps], dtype=np.float64), counts
+
+
+class AfterLooking(Callback):
+    """Lets the clock go on once all other callbacks have looked at a step."""
+
+    def __init__(self, clock: TrainingClock) -> None:
+        self._clock = clock
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Outputs, batch: Batch, batch_index: int
+    ) -> None:
+        """The next step begins."""
+        self._clock.go_on(module)
 
 
 def _warmup(steps: int, parts: Sequence[int]) -> np.ndarray:

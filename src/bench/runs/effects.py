@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from bench.config import BenchConfig, DataConfig, EmbeddingConfig
 from bench.embeddings.vectors import VectorFile
+from bench.models.sizes import settled_model
 
 Section = TypeVar("Section", EmbeddingConfig, DataConfig)
 
@@ -51,9 +52,16 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
     splits: names of those that the corpus has;  file: of vectors, None where none is read.
     """
     embedding, data = config.embedding, config.data
+    dimension = file.dimension if file else embedding.dimension
+    assert dimension is not None  # build_config saw to it
     idle_embedding = {name for name, has_effect in _EMBEDDING.items() if not has_effect(embedding, file)}
     idle_data = {name for name, has_effect in _DATA.items() if not has_effect(data, splits)}
-    return replace(config, embedding=_by_default(embedding, idle_embedding), data=_by_default(data, idle_data))
+    return replace(
+        config,
+        model=settled_model(config.model, dimension),
+        embedding=_by_default(embedding, idle_embedding),
+        data=_by_default(data, idle_data),
+    )
 
 
 def _by_default(section: Section, names: Collection[str]) -> Section:

@@ -1,4 +1,4 @@
-"""Where a run took place: code, packages, processor, accelerator, and what else the machine was doing.
+"""Where a run took place: code, packages, processor and accelerator.
 
 Nothing here names a person or a machine: no host name, user, home folder or environment variable.
 """
@@ -66,15 +66,6 @@ class TorchState:
     gpu_model: str | None
     gpu_driver: str | None
     threads: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContentionReading:
-    """What else kept the machine busy during a run; fields as in `RunRecord`, None where the system does not tell."""
-
-    load_average: float | None
-    cpu_steal_fraction: float | None
-    cpu_other_fraction: float | None
 
 
 def describe_code(package: Path = PACKAGE) -> CodeState:
@@ -163,29 +154,6 @@ def hardware_key(machine: Machine, torch_state: TorchState, devices: int, precis
     return f"{_slug(machine.cpu_model)}-{machine.cpu_cores}c-{threads}t-{accelerator}-{digest}"
 
 
-class Contention:
-    """Measures, from its creation to `finish`, who else used the processor."""
-
-    def __init__(self) -> None:
-        self._machine = _machine_seconds()
-        self._own = _own_seconds()
-
-    def finish(self) -> ContentionReading:
-        """Shares of the machine's whole processor time (all cores) since the creation of this object.
-
-        Processes that this one started count as its own.
-        """
-        spent = {state: after - self._machine.get(state, 0.0) for state, after in _machine_seconds().items()}
-        total = sum(spent.values())
-        steal, other = None, None
-        if total > 0:
-            busy = total - sum(spent.get(state, 0.0) for state in ("idle", "iowait", "steal"))
-            other = _fraction((busy - (_own_seconds() - self._own)) / total)
-            steal = _fraction(spent["steal"] / total) if "steal" in spent else None
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        return ContentionReading(load_average=load, cpu_steal_fraction=steal, cpu_other_fraction=other)
-
-
 def _git(root: Path, *arguments: str) -> bytes | None:
     """What git prints; None where it is missing or this is no checkout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -201,7 +169,7 @@ def _numeric_files(package: Path) -> Iterator[Path]:
     for name in NUMERIC_SOURCES:
         path = package / name
         if path.is_dir():
-            yield from path.rglob("*.py")
+            yield from (file for file in path.rglob("*") if file.suffix in (".py", ".cpp", ".hpp"))
         elif path.is_file():
             yield path
 
@@ -233,28 +201,3 @@ def _slug(name: str) -> str:
     """The first words of a product name, in lower case: `Intel(R) Xeon(R) Processor` gives `intel-xeon`."""
     plain = re.sub(r"\((r|tm)\)|@.*|\b(processor|\d+-core)\b|(?<=.)\bcpu\b", " ", name.lower())
     return "-".join(re.findall(r"[a-z0-9]+", plain)[:5]) or "unknown"
-
-
-def _machine_seconds() -> dict[str, float]:
-    """Processor seconds of the whole machine by state; `guest` is part of `user` already."""
-    times = psutil.cpu_times()._asdict()
-    return {
-        state: seconds for state, seconds in times.items() if state not in ("guest", "guest_nice", "dpc", "interrupt")
-    }
-
-
-def _own_seconds() -> float:
-    """Processor seconds of this process and of those it started."""
-    own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def _fraction(value: float) -> float:
-    return min(1.0, max(0.0, value))

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Protocol
@@ -23,7 +22,6 @@ from bench.runs.assemble import fitted_record, record_without_fit
 from bench.runs.callbacks import Stopper
 from bench.runs.checkpoint import Saved
 from bench.runs.claim import Claim
-from bench.runs.environment import Contention
 from bench.runs.failure import Interrupted, describe_failure
 from bench.runs.identity import ResolvedRun
 from bench.runs.outputs import write_files
@@ -74,7 +72,7 @@ def execute(
     nobody else is at it;  stoppers: who may end the run before its last epoch.
     Raises: `UserError` for bad input that shows only when the data are prepared; nothing is written then.
     """
-    began, started_at, contention = time.perf_counter(), datetime.now(UTC), Contention()
+    began, started_at = time.perf_counter(), datetime.now(UTC)
     outcome: dict[str, object] = {"status": Status.FINISHED}
     console = console if is_first_process() else None
     fit, trackers = None, None
@@ -92,7 +90,7 @@ def execute(
             raise
         except (Exception, Interrupted) as error:
             outcome = describe_failure(error, resolved.config.training)
-    outcome |= asdict(contention.finish()) | {"wall_seconds": time.perf_counter() - began}
+    outcome["wall_seconds"] = time.perf_counter() - began
     if fit is None:
         record = record_without_fit(resolved, started_at, outcome, claimed.execution_id)
     else:

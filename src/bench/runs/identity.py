@@ -7,16 +7,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Kernel, Scalar, flatten
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig, HardwareConfig, Kernel, Scalar, flatten
 from bench.data.sources import Corpus, open_corpus
 from bench.embeddings.lookup import find_vectors
 from bench.embeddings.trained import check_gensim
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
-from bench.models.sizes import matched_width
+from bench.models.sizes import idle_keys, matched_width
 from bench.runs.effects import settled
 from bench.runs.environment import code_version
+from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels
 
+GROUPS = ("model", "data", "embedding", "training")  # of the configuration, that a run's numbers depend on
 # What a run computes does not depend on these: where it looks, what it is called, how it is written down.
 _NOT_SCIENCE = {
     "model.hidden_size", "model.match", "model.kernel",
@@ -31,15 +33,18 @@ _NOT_SCIENCE = {
 }  # fmt: skip
 # Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
 _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
-_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.")
+_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
-_COMPARED = {"model.cell", "model.forget_bias", "model.hidden_size_resolved", "model.kernel_resolved"}
+_COMPARED = {
+    "model.cell", "model.forget_bias", "model.heads", "model.hidden_size_resolved", "model.kernel_resolved",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ResolvedRun:
     """A run with everything settled that training depends on. config: with defaults where a key has no effect;
-    hidden_size: after matching;  dimension: of vectors."""
+    hidden_size: after matching;  dimension: of vectors;  kernel: the execution of the recurrence;
+    kernel_auto: the one that `model.kernel=auto` comes to."""
 
     config: BenchConfig
     corpus: Corpus
@@ -47,6 +52,7 @@ class ResolvedRun:
     dimension: int
     hidden_size: int
     kernel: Kernel
+    kernel_auto: Kernel
     run_id: str
     pair_key: str
     arm: str
@@ -54,11 +60,12 @@ class ResolvedRun:
 
 
 class Opened:
-    """Corpora and vector files already opened: a sweep asks for the same ones with every member."""
+    """Corpora, vector files and kernel tables already opened: a sweep asks for the same ones with every member."""
 
     def __init__(self) -> None:
         self._corpora: dict[str, Corpus] = {}
         self._vectors: dict[str, VectorFile | None] = {}
+        self._tables: dict[str, KernelTable | None] = {}
 
     def corpus(self, data: DataConfig) -> Corpus:
         """The corpus, opened at the first request."""
@@ -74,6 +81,13 @@ class Opened:
             self._vectors[key] = find_vectors(embedding)
         return self._vectors[key]
 
+    def kernel_table(self, hardware: HardwareConfig) -> KernelTable | None:
+        """The table that says which execution is the faster one, read at the first request; None where none counts."""
+        key = repr(hardware)
+        if key not in self._tables:
+            self._tables[key] = fresh_table(hardware)
+        return self._tables[key]
+
 
 def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     """Find the corpus and the vectors of a configuration, and name the run. Imports no torch.
@@ -87,6 +101,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     vectors = opened.vectors(config.embedding)
     if config.embedding.source == "train":
         check_gensim()
+    asked = config.model
     config = settled(config, corpus.sizes, vectors)
     dimension = vectors.dimension if vectors else config.embedding.dimension
     assert dimension is not None  # build_config saw to it
@@ -96,7 +111,8 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
             "use model.output=softmax"
         )
     hidden_size = matched_width(config.model, dimension)
-    kernel: Kernel = "step" if config.model.kernel == "step" else "torch"
+    kernel_auto = _kernel_auto(config, hidden_size, opened)
+    kernel = kernel_auto if config.model.kernel == "auto" else config.model.kernel
     version = code_version()
     science = {
         **_science(config),
@@ -108,10 +124,13 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         **_search(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
+    if asked.kernel != "auto":  # cells compare under the same declared execution
+        matching["model.kernel"] = asked.kernel
     searched, budget = _tuning(config)
+    idle = {f"model.{name}": getattr(asked, name) for name in idle_keys(asked.cell, asked.match) if name != "kernel"}
     declared = {
         key: value
-        for key, value in {**science, **matching, **budget}.items()
+        for key, value in {**science, **matching, **idle, **budget}.items()
         if key not in _COMPARED and key not in searched
     }
     return ResolvedRun(
@@ -121,11 +140,22 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         dimension=dimension,
         hidden_size=hidden_size,
         kernel=kernel,
+        kernel_auto=kernel_auto,
         run_id=_digest({**science, "code": version}),
         pair_key=_digest(declared),
         arm=_arm(config, {**science, **matching, **budget}),
         code_version=version,
     )
+
+
+def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kernel:
+    """What `auto` comes to: as planned for members of a sweep, else as the table of this machine says."""
+    if not has_kernels(config.model.cell):
+        return "torch"
+    if config.sweep.kernel is not None:
+        return config.sweep.kernel
+    table = opened.kernel_table(config.hardware)
+    return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
 
 
 def _check_task(data: DataConfig) -> None:
@@ -148,8 +178,11 @@ def science_columns(columns: Iterable[str]) -> list[str]:
 
 
 def _science(config: BenchConfig) -> dict[str, Scalar]:
+    sections = {name: getattr(config, name) for name in GROUPS}  # no other group holds science
+    leaves = [leaf for name, section in sections.items() for leaf in flatten(section, f"{name}.")]
     return {
-        **{key: value for key, value in flatten(config) if is_science(key) and key not in _GENERATED},
+        **{key: value for key, value in leaves if is_science(key) and key not in _GENERATED},
+        "seed": config.seed,
         "precision": config.hardware.precision,
     }
 
@@ -182,6 +215,7 @@ def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:
     model = config.model
     shape = f"{model.cell}-{model.hidden_size}" + (f"x{model.num_layers}" if model.num_layers > 1 else "")
     both = "-bidirectional" if model.bidirectional else ""
+    both += f"-{science['model.kernel']}" if "model.kernel" in science else ""  # declared, and not left to the machine
     digest = _digest({key: value for key, value in science.items() if key != "seed"})[:6]
     return f"{config.data.name}/{config.embedding.name}/{shape}{both}-{model.pooling}/{digest}"
 

@@ -57,7 +57,7 @@ def columns() -> dict[str, Kind]:
     of_config = {
         name: kind
         for name, kind in _config_kinds(BenchConfig, "")
-        if name not in of_record and not name.startswith("protocol.")
+        if name not in of_record and not name.startswith(("protocol.", "duel."))
     }
     return {**of_record, **of_config}
 

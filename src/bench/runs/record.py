@@ -85,8 +85,8 @@ class RunRecord:
     hidden_size_resolved: int | None = None  # units per direction after matching
     parameters_total: int | None = None  # all weights and biases, word vectors included
     parameters_trainable: int | None = None  # without word vectors that never learn (trainable=false)
-    parameters_recurrent: int | None = None  # weights and biases of the recurrent layers
-    flops_per_token: int | None = None  # forward, recurrent layers; backward costs about twice as much again
+    parameters_recurrent: int | None = None  # weights and biases of the encoder: recurrent layers, attention; 0 for bag
+    flops_per_token: int | None = None  # of the encoder, forward, mean over training tokens; backward about twice it
 
     # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------
     test_accuracy: float | None = None  # share of texts labelled correctly
@@ -115,11 +115,24 @@ class RunRecord:
     tokens_per_second: float | None = None  # real tokens
     padded_tokens_per_second: float | None = None  # real tokens and padding
     padding_fraction: float | None = None  # share of a training batch's cells that is padding
-    inference_milliseconds_p50: float | None = None  # one text at a time
+    achieved_flops_per_second: float | None = None  # 3 x flops_per_token x padded_tokens_per_second
+    inference_milliseconds_p50: float | None = None  # to label one text by itself, transfers included: median
+    inference_milliseconds_p95: float | None = None  # 95th percentile of the same
+    inference_samples_per_second: float | None = None  # texts labelled in batches of 256, sorted by length
     seconds_to_target: float | None = None  # train_seconds until validation first reached data.target_accuracy
     epochs_to_target: int | None = None  # epochs until the same
     peak_memory_bytes: int | None = None  # of the GPU where one is used, else of the process
+    peak_host_memory_bytes: int | None = None  # resident in the process, from the run's beginning to training's end
+    peak_gpu_memory_bytes: int | None = None  # allocated by tensors at the same time; absent on a CPU
+    peak_gpu_memory_reserved_bytes: int | None = None  # held by torch's allocator; absent on a CPU
     wall_seconds: float | None = None  # this execution alone, data loading and evaluation included, imports excluded
+
+    # -- contention: who else used the processor during the training steps; docs/clock.md ---------------------------
+    timing_disturbed: bool | None = None  # by the rule of docs/clock.md: times are longer than on a quiet machine
+    cpu_steal_fraction: float | None = None  # of the usable cores' time, taken by other virtual machines
+    cpu_other_fraction: float | None = None  # of the usable cores' time, used by other processes
+    cpu_wait_fraction: float | None = None  # of the threads' time, spent waiting for a core; Linux only
+    load_average: float | None = None  # of the machine over the last minute, at the ends of epochs
 
     # -- environment ---------------------------------------------------------------------------------------------
     commit: str | None = None  # of the checkout the code ran from; absent for an installed wheel
@@ -138,11 +151,9 @@ class RunRecord:
     gpu_driver: str | None = None  # version; absent on a CPU
     devices: int | None = None  # processes that trained one model together
     threads: int | None = None  # of each process
-    kernel: str | None = None  # execution of the recurrence: torch
-    kernel_operators: list[str] | None = None  # what the recurrent layers dispatched, views left out
-    load_average: float | None = None  # of the machine over the last minute, at the end
-    cpu_steal_fraction: float | None = None  # time taken by other virtual machines during the run
-    cpu_other_fraction: float | None = None  # processor time used by other processes during the run
+    kernel: str | None = None  # execution of the recurrence: torch | step
+    kernel_auto: str | None = None  # what model.kernel=auto comes to here for this cell and width: torch | step
+    kernel_operators: list[str] | None = None  # what the encoder dispatched, forward and backward, views left out
 
     # -- configuration -------------------------------------------------------------------------------------------
     config: dict[str, Scalar] = field(default_factory=dict)  # dotted keys; flat beside the fields above in the file

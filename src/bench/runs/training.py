@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import resource
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from torch import Tensor
 
 from bench.config import HardwareConfig
 from bench.data.module import PreparedData, TextDataModule, prepare
-from bench.distributed import gather
+from bench.distributed import gather, is_first_process
 from bench.embeddings.table import EmbeddingTable, build_table
 from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
@@ -30,10 +28,12 @@ from bench.processor import usable_cores
 from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import CheckpointFile, Checkpoints
 from bench.runs.clock import Timing, TrainingClock
+from bench.runs.contention import ContentionReading
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.folders import CHECKPOINT
 from bench.runs.identity import ResolvedRun
-from bench.runs.probe import KernelProbe, inference_milliseconds
+from bench.runs.memory import PeakMemory, forget_peak, peak_memory
+from bench.runs.probe import InferenceSpeed, KernelProbe, inference_speed
 from bench.runs.sentences import Sentences
 from bench.seeds import generator
 
@@ -59,6 +59,7 @@ class Fit:
 
     def __init__(self, resolved: ResolvedRun, folder: Path, stoppers: Sequence[Stopper] = ()) -> None:
         """Prepare. folder: of this execution, which receives its checkpoints."""
+        forget_peak()
         config = resolved.config
         self.resolved = resolved
         self.threads = torch.get_num_threads()
@@ -88,7 +89,7 @@ class Fit:
         self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
         limit = config.training.max_seconds
         self.stoppers = [*([TimeLimit(self.clock, limit)] if limit else []), *stoppers, self.selection]
-        # The clock comes first: it marks a step's end before anyone looks at it (looking counts towards the next step).
+        # The clock comes first, to mark a step's end before anyone looks at it, and goes on when all have looked.
         callbacks = [
             self.clock,
             self.probe,
@@ -96,12 +97,14 @@ class Fit:
             self.curve,
             *self.stoppers[:-1],
             self.checkpoints,
+            self.clock.after_looking,
         ]
         self.trainer = make_trainer(config.hardware, config.training.epochs, callbacks)
         self.timing: Timing | None = None
-        self.peak_memory_bytes: int | None = None
+        self.contention = ContentionReading()
+        self.memory = PeakMemory()
         self.evaluation: Evaluation | None = None
-        self.inference_milliseconds: float | None = None
+        self.inference: InferenceSpeed | None = None
         self.last_weights: dict[str, Tensor] = {}
 
     @property
@@ -139,15 +142,16 @@ class Fit:
         try:
             self.trainer.fit(module, datamodule=batches, ckpt_path=saved, weights_only=True)
         finally:  # this process's own view: after a failure, others may be gone
-            self.timing, self.peak_memory_bytes = self.clock.timing(), self._peak_memory()
+            self.timing, self.contention = self.clock.timing(), self.clock.contention.reading()
+            self.memory = peak_memory(self.trainer.strategy.root_device)
         self.timing = self.clock.timing(over_processes=True)
-        self.peak_memory_bytes = max(gather(self.peak_memory_bytes))
+        self.contention = self.clock.contention.reading(over_processes=True)
+        self.memory = self.memory.over_processes()
         if config.keep_weights == "all":
             self.last_weights = copied_weights(self.network)
         self.network.load_state_dict(self.selection.weights)
         self.evaluation = self._evaluate(module, batches)
-        device = self.trainer.strategy.root_device
-        self.inference_milliseconds = inference_milliseconds(self.network, self.data.validation, device)
+        self.inference = self._inference()
 
     def _evaluate(self, module: Classifier, batches: TextDataModule) -> Evaluation:
         train = self.data.train
@@ -166,11 +170,13 @@ class Fit:
             predictions=predictions,
         )
 
-    def _peak_memory(self) -> int:
-        """Bytes, of the GPU where one is used, else of this process."""
-        if self.trainer.strategy.root_device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated())
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    def _inference(self) -> InferenceSpeed | None:
+        """Of the best weights, in the first process while the others wait: they would take its processor."""
+        speed, precision = None, self.trainer.precision_plugin.forward_context
+        if is_first_process():
+            device = self.trainer.strategy.root_device
+            speed = inference_speed(self.network, self.data.validation, device, precision)
+        return gather(speed)[0]
 
 
 @contextmanager

@@ -147,6 +147,7 @@ def pair_of(entry: Evidence, verdict: Verdict, plan: Plan) -> Pair:
     run_ids = set(runs[compared].run_id)
     wanted = [wanted for member in plan.members if member.run_id in run_ids for wanted in member.wanted]
     matching = [w for w in wanted if w.config.model.match == entry.scene.matching] or wanted
+    matching = [w for w in matching if w.config.model.kernel == entry.scene.execution] or matching
     return frozenset(w.choice.cell for w in matching)
 
 

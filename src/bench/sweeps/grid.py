@@ -107,11 +107,12 @@ def name_of(choices: Iterable[Choice]) -> str:
 
     A larger tuning budget goes on with the question that it was asked for.
     """
-    asked = sorted(" ".join(sorted(map(_asked, filter(_is_asked, choice.overrides)))) for choice in choices)
+    asked = sorted(" ".join(sorted(map(_asked, filter(is_asked, choice.overrides)))) for choice in choices)
     return f"multirun-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
 
 
-def _is_asked(override: str) -> bool:
+def is_asked(override: str) -> bool:
+    """Whether an override belongs to the question, not to how it is carried out and judged."""
     return not override.startswith(_NOT_THE_QUESTION)
 
 

@@ -24,6 +24,7 @@ from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.sweeps.composition import Compositions
 from bench.sweeps.grid import Choice, at_width, seed_of
+from bench.sweeps.kernels import asked_for, planned_kernels
 from bench.sweeps.status.state import recorded
 from bench.sweeps.tuning.studies import without_password
 
@@ -33,7 +34,7 @@ AFTER_EQUAL_WIDTH = "after equal width"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run is wanted for. overrides: what its process is started with;
+    """What a run is wanted for. overrides: what its process is started with, `sweep.kernel` at the end;
     held: equal for all that differ in cell and seed alone."""
 
     choice: Choice
@@ -180,6 +181,7 @@ class Planner:
         self.records: Columns = {}  # what was recorded when the latest plan was made
         self._opened = Opened()
         self._compositions = Compositions()
+        self._kernels = planned_kernels(store, name)
         self._cells: dict[tuple[str, ...], tuple[BenchConfig, str]] = {}
 
     def plan(self, choices: Sequence[Choice]) -> Plan:
@@ -223,7 +225,8 @@ class Planner:
         seeds = [seed for seed in map(seed_of, overrides) if seed is not None]
         config = replace(config, seed=seeds[-1]) if seeds else config
         resolved = resolve(config, self._opened)
-        return Wanted(choice, overrides, config, held, resolved.run_id, resolved.pair_key, resolved.arm)
+        planned = (*overrides, f"sweep.kernel={resolved.kernel_auto}")
+        return Wanted(choice, planned, config, held, resolved.run_id, resolved.pair_key, resolved.arm)
 
     def _protocol(self) -> ProtocolConfig:
         """The one protocol of all."""
@@ -241,9 +244,12 @@ class Planner:
         if seedless not in self._cells:
             try:
                 config = self._compositions.config(seedless)
+                kernel = config.sweep.kernel or self._kernels.get(asked_for(seedless))
+                config = replace(config, sweep=replace(config.sweep, kernel=kernel))
                 resolved = resolve(replace(config, seed=0), self._opened)
             except UserError as error:
                 raise UserError(f"{error} (run {choice.label})" if choice.swept else str(error)) from None
+            config = replace(config, sweep=replace(config.sweep, kernel=resolved.kernel_auto))
             self._cells[seedless] = config, f"{resolved.pair_key}-{resolved.code_version}"
         return self._cells[seedless]
 

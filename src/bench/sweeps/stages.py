@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import median
 
+from bench.models.sizes import BASELINES
 from bench.runs.questions import TimeLimit, now, store_time_limit
 from bench.runs.store import Store
-from bench.sweeps.plan import Plan, Waiting
+from bench.sweeps.plan import Plan, Waiting, Wanted
 
 _SHORTEST = 0.1  # seconds, and the step that limits are rounded to
 
@@ -37,20 +38,17 @@ def _explained(waiting: Waiting, reasons: dict[str, str]) -> Waiting:
 
 
 def _time_limit(plan: Plan, after: str, store: Store) -> TimeLimit | str:
-    """The faster arm's median of the training time at equal width, over the planned seeds; or why there is none.
+    """The faster cell's median of the training time at equal width, over the planned seeds; or why there is none.
 
     Times compare on one machine alone: where there are several, the one with most runs counts.
     """
     arms: dict[str, str] = {}
     seconds: dict[str, dict[str, list[float]]] = {}
-    for member in plan.members:
-        for wanted in member.wanted:
-            if wanted.held != after:
-                continue
-            arms[wanted.arm] = wanted.choice.cell
-            record = store.finished(member.run_id)
-            if record is not None and record.train_seconds is not None:
-                seconds.setdefault(record.hardware_key, {}).setdefault(wanted.arm, []).append(record.train_seconds)
+    for run_id, wanted in _timed(plan, after):
+        arms[wanted.arm] = wanted.choice.cell
+        record = store.finished(run_id)
+        if record is not None and record.train_seconds is not None:
+            seconds.setdefault(record.hardware_key, {}).setdefault(wanted.arm, []).append(record.train_seconds)
     complete = [hardware for hardware, taken in seconds.items() if taken.keys() == arms.keys()]
     if not complete:
         missing = [cell for arm, cell in arms.items() if not any(arm in taken for taken in seconds.values())]
@@ -59,3 +57,9 @@ def _time_limit(plan: Plan, after: str, store: Store) -> TimeLimit | str:
     medians = {arm: median(taken) for arm, taken in seconds[hardware].items()}
     limit = max(_SHORTEST, round(min(medians.values()), 1))
     return TimeLimit(seconds=limit, medians=medians, hardware_key=hardware, fixed_at=now())
+
+
+def _timed(plan: Plan, after: str) -> list[tuple[str, Wanted]]:
+    """The runs at equal width, by id. Baselines take the cells' seconds: a bag's own would be too few for any cell."""
+    found = [(member.run_id, wanted) for member in plan.members for wanted in member.wanted if wanted.held == after]
+    return [entry for entry in found if entry[1].config.model.cell not in BASELINES] or found

@@ -22,6 +22,7 @@ from bench.runs.store import Store
 from bench.sweeps import tables
 from bench.sweeps.evidence import Ladder, Look, check_arms, make_ladder
 from bench.sweeps.grid import Choice, expand, name_of
+from bench.sweeps.kernels import sentence
 from bench.sweeps.launchers.base import RunLauncher
 from bench.sweeps.look_table import look_table, nothing_judged
 from bench.sweeps.plan import Member, Plan, Planner
@@ -112,6 +113,8 @@ class BenchSweeper(Sweeper):
         self.console.print(tables.planned(self.plan, estimated), soft_wrap=False)
         if self.plan.to_run:
             self.console.print(f"estimated time: {estimated.sentence}", markup=False)
+        if (kernels := sentence(self.plan)) is not None:
+            self.console.print(kernels, markup=False)
         if search is not None:
             self.console.print("the table counts runs of the recipe as typed; each arm's winner takes its place")
         if self.dry_run:

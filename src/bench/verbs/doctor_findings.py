@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "remark", "impossible"]  # impossible: no run can be made before this is mended
+Measure = Literal["missing", "always", "never"]  # kernels are timed where no fresh table is, in any case, or not
+Watch = Callable[[str, int], None]  # (cell, hidden size) that is timed next
 
 
 @dataclass(frozen=True, kw_only=True)

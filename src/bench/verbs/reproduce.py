@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.compose import compose
-from bench.config import BenchConfig, Scalar, SweepConfig, flatten
+from bench.config import BenchConfig, Kernel, Scalar, SweepConfig, flatten
 from bench.distributed import is_first_process
 from bench.errors import UserError, did_you_mean
 from bench.processor import limit_spinning, usable_cores
@@ -104,7 +104,14 @@ def _settings(recorded: RunRecord, typed: Sequence[str], console: Console) -> Be
     changed = {**kept, **chosen}
     changed["hardware.threads"] = chosen.get("hardware.threads") or _threads(recorded, changed, console)
     config = config_of(replace(recorded, config=changed))
-    return replace(config, results=str(asked["results"]), force=True, keep="none", dry_run=False, sweep=SweepConfig())
+    sweep = SweepConfig(kernel=_kernel(recorded))
+    return replace(config, results=str(asked["results"]), force=True, keep="none", dry_run=False, sweep=sweep)
+
+
+def _kernel(recorded: RunRecord) -> Kernel | None:
+    """What `model.kernel=auto` came to; None where the run failed before it was known, and nobody had planned it."""
+    named = recorded.kernel or recorded.config.get("sweep.kernel")
+    return next((kernel for kernel in get_args(Kernel) if kernel == named), None)
 
 
 def _threads(recorded: RunRecord, changed: dict[str, Scalar], console: Console) -> Scalar:
@@ -175,6 +182,8 @@ def _report(recorded: RunRecord, repeated: RunRecord, store: Store, console: Con
         before, now = getattr(recorded, name), getattr(repeated, name)
         if before != now and None not in (before, now) and before != "unknown":
             console.print(f"{title}: {before} recorded, {now} now", markup=False)
+    if gone := sorted({*(recorded.kernel_operators or ())} - {*(repeated.kernel_operators or ())}):
+        console.print(f"operators recorded, and not used now: {', '.join(gone)}", markup=False)
     console.print(f"record    {store.folder(repeated.run_id, repeated.execution_id)}", markup=False)
     console.print(_closing_line(recorded, repeated, found), markup=False)
     return 1 if found.answer is Answer.NOT_REPRODUCED else 0

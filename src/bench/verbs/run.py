@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.processor import limit_spinning
 from bench.runs.claim import claim
 from bench.runs.identity import ResolvedRun, resolve
+from bench.runs.kernel_table import advice
 from bench.runs.liveness import end_with_parent
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
@@ -27,6 +28,7 @@ from bench.verbs.summary import show_record
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_TOLD: set[str] = set()  # lines that this process has said once
 _EXIT_CODES = {Status.FINISHED: 0, Status.FAILED: 1, Status.DIVERGED: 1, Status.INTERRUPTED: 130}
 
 
@@ -121,6 +123,7 @@ def _carry_out(config: BenchConfig, console: Console, typed: Sequence[str]) -> R
     limit_spinning()
     with claim(store, resolved.run_id, config.force) as claimed:
         if claimed.finished is None:
+            _advise(config, console)
             from bench.runs.execute import execute
             from bench.sweeps.tuning.pruning import pruning_of
             from bench.tracking import open_trackers
@@ -133,6 +136,14 @@ def _carry_out(config: BenchConfig, console: Console, typed: Sequence[str]) -> R
     if is_first_process():
         show_record(record, store, console, typed)
     return record
+
+
+def _advise(config: BenchConfig, console: Console) -> None:
+    """Say that kernels can be timed, where a faster one may be had."""
+    line = advice(config) if is_first_process() else None
+    if line is not None and line not in _TOLD:
+        _TOLD.add(line)
+        console.print(line, markup=False)
 
 
 def _console() -> Console:

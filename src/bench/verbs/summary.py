@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.models.sizes import BASELINES
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 
@@ -29,8 +30,8 @@ def show_record(record: RunRecord, store: Store, console: Console, typed: Sequen
         accuracy = "test accuracy " + _percent(record.test_accuracy)
         if record.test_accuracy is None:
             accuracy = "validation accuracy " + _percent(record.validation_accuracy)
-        console.print(f"finished: {accuracy}, {_number(record.train_seconds, 's')} of training, record in {folder}",
-                      markup=False)  # fmt: skip
+        seconds = _number(record.train_seconds, "s") + (" (disturbed)" if record.timing_disturbed else "")
+        console.print(f"finished: {accuracy}, {seconds} of training, record in {folder}", markup=False)
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (*_quality(record), *_speed(record), *_sizes(record)):
@@ -52,16 +53,33 @@ def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
 def _speed(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "training", f"{_number(record.train_seconds, 's')}, {_number(record.tokens_per_second, 'tokens/s', 0)}"
     step = f"{_number(record.step_milliseconds_p50, 'ms')} a step"
-    yield "speed", f"{step}, {_number(record.inference_milliseconds_p50, 'ms')} to label one text"
+    labelled = f"{_number(record.inference_milliseconds_p50, 'ms')} to label one text"
+    if record.inference_samples_per_second is not None:
+        labelled += f", {record.inference_samples_per_second:,.0f} a second in batches of 256"
+    yield "speed", f"{step}, {labelled}"
     if record.padding_fraction is not None:
         yield "padding", f"{_percent(record.padding_fraction)} of each batch"
+    if record.timing_disturbed:
+        yield "disturbed", f"{_disturbance(record)}: these times are longer than on a quiet machine"
+
+
+def _disturbance(record: RunRecord) -> str:
+    """Who took the processor."""
+    steal, other, wait = record.cpu_steal_fraction or 0.0, record.cpu_other_fraction or 0.0, record.cpu_wait_fraction
+    if steal >= other:
+        return f"other virtual machines took {steal:.0%} of the processor"
+    waited = f", and threads waited for it {wait:.0%} of their time" if wait else ""
+    return f"other processes took {other:.0%} of the processor{waited}"
 
 
 def _sizes(record: RunRecord) -> Iterator[tuple[str, str]]:
     total, recurrent = record.parameters_total or 0, record.parameters_recurrent or 0
-    yield "parameters", f"{total:,}, of them {recurrent:,} recurrent"
+    where = "in the encoder" if record.config.get("model.cell") in BASELINES else "recurrent"
+    yield "parameters", f"{total:,}, of them {recurrent:,} {where}"
     if record.peak_memory_bytes is not None:
-        yield "peak memory", f"{record.peak_memory_bytes / 2**20:,.0f} MiB"
+        host = record.peak_host_memory_bytes if record.peak_gpu_memory_bytes is not None else None
+        beside = "" if host is None else f" of the GPU, {host / 2**20:,.0f} MiB of the host"
+        yield "peak memory", f"{record.peak_memory_bytes / 2**20:,.0f} MiB{beside}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.config import Kernel
 from bench.models.cells import CELLS
+from bench.models.kernels.recurrence import Weights, recurrence
 from bench.models.sizes import GATES
 
 
 class StepLayer(nn.Module):
-    """One direction of one layer, executed by the project's own loop (`model.kernel=step`).
+    """One direction of one layer, executed by the project's own recurrence (`model.kernel=step`).
 
     Parameters are those of PyTorch's modules, gates in PyTorch's order: weight_ih_l0 (gates · hidden, input),
     weight_hh_l0 (gates · hidden, hidden), bias_ih_l0 and bias_hh_l0 (gates · hidden,).
@@ -30,19 +30,11 @@ class StepLayer(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
         """States of every step; those at padding are undefined. (batch, time, input) → (batch, time, hidden).
 
-        reverse: each text is read from its own last token to its first.
+        reverse: each text is read from its own last token to its first. Both tensors cost nothing to transpose where
+        the inputs lie time-major in memory; the states always do.
         """
-        products = F.linear(inputs, self.weight_ih_l0, self.bias_ih_l0)
-        zero = products.new_zeros(len(products), self.hidden_size)
-        state = (zero, zero)[: 2 if self.cell == "lstm" else 1]
-        states = []
-        times = range(products.shape[1])
-        for time in reversed(times) if reverse else times:
-            after = CELLS[self.cell].step(products[:, time], state, self.weight_hh_l0, self.bias_hh_l0)
-            begun = (time < lengths)[:, None] if reverse else None
-            state = after if begun is None else tuple(torch.where(begun, new, zero) for new in after)
-            states.append(state[0])
-        return torch.stack(states[::-1] if reverse else states, dim=1)
+        weights = Weights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        return recurrence(self.cell, inputs.transpose(0, 1), weights, lengths if reverse else None).transpose(0, 1)
 
 
 def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int) -> nn.Module:

@@ -6,13 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from functools import cache
-from importlib import metadata
-from pathlib import Path
+
+from bench.processor import torch_uses_gpus
 
 _SECONDS = 30.0  # a driver that sleeps may need several to wake up
-_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")  # NVIDIA's, AMD's
 
 
 def visible_gpus() -> list[str]:
@@ -42,16 +40,6 @@ def chosen_gpus(listed: str, asked: str | None) -> list[str]:
             break
         chosen += matching
     return chosen
-
-
-def torch_uses_gpus() -> bool:
-    """Whether the torch that is installed could use a GPU, as far as its version tells."""
-    return not metadata.version("torch").endswith("+cpu")
-
-
-def gpu_drivers_present() -> bool:
-    """Whether a run with hardware=auto may find a GPU here, listed or not."""
-    return torch_uses_gpus() and (sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS))
 
 
 @cache

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from bench.config import HardwareConfig
 from bench.errors import UserError
-from bench.processor import usable_cores
+from bench.processor import gpu_drivers_present, usable_cores
 from bench.sweeps.launchers.devices import Device, Devices, Loan, core_groups
-from bench.sweeps.launchers.gpus import gpu_drivers_present
 
 
 class Places:

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from statistics import median
 from typing import Literal, Protocol
 
 from bench.config import Scalar
-from bench.processor import cpu_model, usable_cores
+from bench.processor import cpu_model, gpu_models, usable_cores
 
 COLUMNS = (
     "arm", "status", "wall_seconds", "train_seconds", "cpu_model", "cpu_cores", "gpu_model", "accelerator",
@@ -227,7 +226,7 @@ def _corpus_and_cell(arm: str) -> Hashable:
 
 def _taken_here(records: Mapping[str, Sequence[Scalar]]) -> Iterator[_Taken]:
     """What the finished executions of this machine took: of its processor, and of a GPU that it has."""
-    model_here, cores_here, gpus = cpu_model(), usable_cores(), _gpu_models()
+    model_here, cores_here, gpus = cpu_model(), usable_cores(), gpu_models()
     for row in zip(*(records[name] for name in COLUMNS), strict=True):
         arm, status, wall, train, model, cores, gpu, accelerator, resumed, epochs, default_epochs, fraction = row
         larger = isinstance(cores, int) and cores > cores_here  # fewer: the pool gave it a share of them
@@ -239,12 +238,3 @@ def _taken_here(records: Mapping[str, Sequence[Scalar]]) -> Iterator[_Taken]:
             share = fraction if isinstance(fraction, float) else 1.0
             default = default_epochs if isinstance(default_epochs, int) else epochs
             yield _Taken(str(arm), str(accelerator), wall, epochs * share, default, max(wall - training, 0.0))
-
-
-def _gpu_models() -> set[str]:
-    """The NVIDIA GPUs of this machine, as torch names them too."""
-    found = set()
-    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found |= {line.partition(":")[2].strip() for line in lines if line.startswith("Model:")}
-    return found

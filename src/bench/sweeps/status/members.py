@@ -10,6 +10,7 @@ from functools import cached_property
 from bench.runs.questions import StoredPlan, SweepMember
 
 _TIME_LIMIT = "training.max_seconds="
+_KERNEL = "sweep.kernel="
 _ONE_CELL = "all"
 _TELL_NO_CELL = ("seed=", "sweep.", "until=", "retry=", "force=")
 
@@ -97,5 +98,8 @@ def _keys(member: SweepMember) -> list[object]:
 
 
 def _untimed(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """The overrides without the time limit that the planner puts at the end, once it is known."""
-    return overrides[:-1] if overrides and overrides[-1].startswith(_TIME_LIMIT) else overrides
+    """The overrides without what the planner puts at the end: the time limit, once it is known, and the execution."""
+    for added in (_KERNEL, _TIME_LIMIT):
+        if overrides and overrides[-1].startswith(added):
+            overrides = overrides[:-1]
+    return overrides

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _WAIT_SECONDS = 10  # for a database that does not answer
 _LOCK_SECONDS = 120  # for another process that writes to the same SQLite file
 _OR_A_FILE = "or leave tuning.storage out for a file beside the plan"
-_DECLARED = ("model.hidden_size", "model.match", "embedding.dimension", "hardware.precision")  # beside what is science
+# Beside what is science.
+_DECLARED = ("model.hidden_size", "model.match", "model.kernel", "embedding.dimension", "hardware.precision")
 
 
 def tuning_folder(store: Store, name: str) -> Path:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/scale.py`: what is measured, one training step at work, and how growth is judged."""

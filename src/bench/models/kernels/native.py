@@ -1,0 +1,206 @@
+"""The recurrence in native code (recurrence.cpp): float32 and float64 on the CPU, compiled at first use.
+
+Registered with PyTorch as `bench::native_forward` and `bench::native_backward`, so that a profiler sees which
+implementation ran. Where nothing can be compiled, `available()` is false and `why_not()` says why; the loop in PyTorch
+(loop.py) computes the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.models.kernels.compiler import CompilerError, library
+from bench.models.kernels.self_check import largest_error
+
+_CELLS = {"rnn": 0, "gru": 1, "lstm": 2}  # as in gates.hpp
+_COLUMNS = {"rnn": 1, "gru": 4, "lstm": 4}  # of the gradients before the gates, in hidden sizes
+_NUMBERS = {torch.float32: "float", torch.float64: "double"}  # in C++: a library for each, built when first wanted
+
+_operators = torch.library.Library("bench", "FRAGMENT")  # type: ignore[no-untyped-call]
+_operators.define(  # type: ignore[no-untyped-call]
+    "native_forward(str cell, Tensor(a!) products, Tensor weight_hidden, Tensor bias_hidden, Tensor? lengths)"
+    " -> (Tensor, Tensor)"
+)
+_operators.define(  # type: ignore[no-untyped-call]
+    "native_backward(str cell, Tensor grad_states, Tensor states, Tensor[] saved, Tensor weight_hidden,"
+    " Tensor? lengths) -> Tensor"
+)
+
+
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether the native kernel can be used for these numbers; a machine's first call compiles it, in some seconds."""
+    return why_not(dtype) is None
+
+
+def why_not(dtype: torch.dtype = torch.float32) -> str | None:
+    """Why the native kernel cannot be used, in one sentence; None where it can."""
+    if os.environ.get("BENCH_KERNEL") == "loop":
+        return "BENCH_KERNEL=loop asks for the loop in PyTorch"
+    return _loaded(dtype)[1]
+
+
+def handles(tensor: Tensor) -> bool:
+    """Whether tensors of this kind are computed natively: float32 or float64 on the CPU."""
+    return tensor.device.type == "cpu" and tensor.dtype in _NUMBERS
+
+
+def forward(
+    cell: str, products: Tensor, weight_hidden: Tensor, bias_hidden: Tensor, lengths: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """All steps of one direction of one layer, from a zero state. All tensors are contiguous.
+
+    products: (time, batch, gates · hidden) = x W_ih^T + b_ih, overwritten;  weight_hidden: (gates · hidden, hidden);
+    lengths: None to read from the first step to the last; (batch,) int64 to read each text from its own last token
+    to its first.
+    Returns: states (time, batch, hidden), zero at padding where lengths are given; what `backward` wants.
+    """
+    states, extra = torch.ops.bench.native_forward(cell, products, weight_hidden, bias_hidden, lengths)
+    return states, () if cell == "rnn" else (products, extra)
+
+
+def backward(
+    cell: str,
+    grad_states: Tensor,
+    states: Tensor,
+    saved: tuple[Tensor, ...],
+    weight_hidden: Tensor,
+    lengths: Tensor | None,
+) -> Tensor:
+    """Gradients before the gates, for all steps. All tensors are contiguous.
+
+    grad_states: (time, batch, hidden), of the states;  states, saved: from `forward`.
+    Returns: (time, batch, columns); columns are gates · hidden, for a GRU 4 · hidden: reset, update, the candidate as
+    the input sees it, the candidate as the hidden product sees it. Zero at padding where lengths are given.
+    """
+    gradients: Tensor = torch.ops.bench.native_backward(cell, grad_states, states, list(saved), weight_hidden, lengths)
+    return gradients
+
+
+class _Library:
+    """The functions of one compiled library."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: `OSError`, `AttributeError` if it cannot be loaded or is something else."""
+        opened = ctypes.CDLL(str(path))
+        pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        shape = [number, size, size, size]
+        self._forward, self._backward = opened.bench_forward, opened.bench_backward
+        self._forward.argtypes = [*shape, *[pointer] * 7, number]
+        self._backward.argtypes = [*shape, *[pointer] * 8, number]
+        self._launch = launcher()
+
+    def run_forward(
+        self, cell: str, products: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the second saved tensor alone."""
+        steps, batch, _ = products.shape
+        hidden = weight.shape[1]
+        states = products.new_empty((steps, batch, hidden))
+        extra = products.new_empty((0,) if cell == "rnn" else (steps, batch, hidden))
+        _check_contiguous(products, weight, bias, lengths)
+        _check_done(
+            self._forward(
+                _CELLS[cell], steps, batch, hidden, _pointer(lengths), weight.data_ptr(), bias.data_ptr(),
+                products.data_ptr(), extra.data_ptr(), states.data_ptr(), self._launch, torch.get_num_threads(),
+            )
+        )  # fmt: skip
+        return states, extra
+
+    def run_backward(
+        self,
+        cell: str,
+        grad_states: Tensor,
+        states: Tensor,
+        saved: list[Tensor],
+        weight: Tensor,
+        lengths: Tensor | None,
+    ) -> Tensor:
+        """As `backward`."""
+        steps, batch, hidden = states.shape
+        gradients = states.new_empty((steps, batch, _COLUMNS[cell] * hidden))
+        gates, extra = (_pointer(tensor) for tensor in saved or (None, None))
+        _check_contiguous(grad_states, states, *saved, weight, lengths)
+        _check_done(
+            self._backward(
+                _CELLS[cell], steps, batch, hidden, _pointer(lengths), weight.data_ptr(), gates, extra,
+                states.data_ptr(), grad_states.data_ptr(), gradients.data_ptr(), self._launch, torch.get_num_threads(),
+            )
+        )  # fmt: skip
+        return gradients
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _check_contiguous(*tensors: Tensor | None) -> None:
+    if not all(tensor is None or tensor.is_contiguous() for tensor in tensors):
+        raise ValueError("the native recurrence takes contiguous tensors only")
+
+
+def _check_done(code: int) -> None:
+    if code != 0:
+        raise MemoryError("no memory for the native recurrence")
+
+
+def launcher() -> int | None:
+    """The address of GOMP_parallel in the OpenMP runtime that PyTorch has loaded: a second one would fight for cores.
+
+    GNU's, LLVM's and Intel's runtimes all have it; without it the kernel starts threads of its own.
+    """
+    try:
+        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p).value
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+@cache
+def _loaded(dtype: torch.dtype) -> tuple[_Library | None, str | None]:
+    """The library for numbers of a type, or why there is none."""
+    try:
+        return _Library(library(_NUMBERS[dtype], lambda path: _check(path, dtype))), None
+    except CompilerError as error:
+        return None, str(error)
+    except (OSError, AttributeError) as error:
+        return None, f"the compiled kernel cannot be loaded: {error}"
+
+
+def _library(dtype: torch.dtype) -> _Library:
+    loaded, reason = _loaded(dtype)
+    if loaded is None:
+        raise RuntimeError(reason)
+    return loaded
+
+
+def _check(path: Path, dtype: torch.dtype) -> None:
+    """Raise `CompilerError` for a library that does not compute what the equations do."""
+    try:
+        compiled = _Library(path)
+    except (OSError, AttributeError) as error:
+        raise CompilerError(f"the compiled kernel cannot be loaded: {error}") from None
+    for cell in _CELLS:
+        off = largest_error(compiled, cell, dtype)
+        if not off < torch.finfo(dtype).eps ** 0.75:  # nor if it is no number
+            raise CompilerError(f"the compiled kernel computes a {cell} wrongly and is not used")
+
+
+def _forward(
+    cell: str, products: Tensor, weight_hidden: Tensor, bias_hidden: Tensor, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    return _library(products.dtype).run_forward(cell, products, weight_hidden, bias_hidden, lengths)
+
+
+def _backward(
+    cell: str, grad_states: Tensor, states: Tensor, saved: list[Tensor], weight_hidden: Tensor, lengths: Tensor | None
+) -> Tensor:
+    return _library(states.dtype).run_backward(cell, grad_states, states, saved, weight_hidden, lengths)
+
+
+_operators.impl("native_forward", _forward, "CPU")  # type: ignore[no-untyped-call]
+_operators.impl("native_backward", _backward, "CPU")  # type: ignore[no-untyped-call]

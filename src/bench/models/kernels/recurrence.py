@@ -1,0 +1,135 @@
+"""One direction of one layer under `model.kernel=step`: what stands around the recurrence, and its derivative.
+
+The products of all inputs are one matrix product before the recurrence, each weight's gradient is one after it, and no
+graph is kept per step. The recurrence itself is `native` (compiled, float32 and float64 on the CPU) where that can be
+had, else `loop` (PyTorch's operators, any device); the environment variable BENCH_KERNEL=loop asks for the latter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bench.models.cells import CELLS
+from bench.models.kernels import loop, native
+from bench.models.sizes import GATES
+
+
+class Weights(NamedTuple):
+    """Of one direction, gates in PyTorch's order: W_ih (gates · hidden, features), W_hh (gates · hidden, hidden), b."""
+
+    input: Tensor
+    hidden: Tensor
+    bias_input: Tensor
+    bias_hidden: Tensor
+
+
+def recurrence(cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None) -> Tensor:
+    """States of every step of one direction, differentiable once. Undefined at padding.
+
+    inputs: (time, batch, features), any strides;  lengths: None to read from the first step to the last, else (batch,)
+    to read each text from its own last token to its first. Returns (time, batch, hidden), of the weights' type. Under
+    `torch.autocast` the products of inputs and of gradients are taken in its type, the recurrence in the weights'.
+    """
+    device = inputs.device.type
+    reduced = torch.is_autocast_enabled(device)
+    product_type = torch.get_autocast_dtype(device) if reduced else weights.input.dtype
+    with torch.autocast(device, enabled=False):
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
+            states: Tensor = _Recurrence.apply(cell, product_type, lengths, inputs, *weights)  # type: ignore[no-untyped-call]
+            return states
+        return _run(cell, inputs.to(product_type), weights, lengths, _compiled(cell, weights))[0]
+
+
+def _compiled(cell: str, weights: Weights) -> bool:
+    weight = weights.hidden
+    return CELLS[cell].compiled and native.handles(weight) and native.available(weight.dtype)
+
+
+def _run(
+    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, compiled: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """States and what the backward pass wants. Biases are added where that costs nothing: on the way, or once."""
+    across = weights.input.to(inputs.dtype)
+    if compiled:
+        bias, rest = _gathered(cell, weights.bias_hidden, weights.bias_input)
+        products = F.linear(inputs, across).to(bias.dtype)
+        if len(rest):
+            products[:, :, -len(rest) :] += rest
+        return native.forward(cell, products, weights.hidden, bias, lengths)
+    bias, rest = _gathered(cell, weights.bias_input, weights.bias_hidden)
+    products = F.linear(inputs, across, bias.to(inputs.dtype)).to(rest.dtype)
+    return loop.forward(cell, products, weights.hidden, rest, lengths)
+
+
+def _gathered(cell: str, bias: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """One bias with all of the other that simply adds to it, and the rest of the other."""
+    gates = CELLS[cell].additive * len(other) // GATES[cell]
+    return torch.cat([bias[:gates] + other[:gates], bias[gates:]]), other[gates:]
+
+
+class _Recurrence(torch.autograd.Function):
+    """`recurrence` with its derivative by hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, cell: str, product_type: torch.dtype, lengths: Tensor | None, inputs: Tensor, *weights: Tensor
+    ) -> Tensor:
+        given = Weights(*weights)
+        read = inputs.to(product_type).contiguous()
+        ctx.cell, ctx.input_type, ctx.compiled = cell, inputs.dtype, _compiled(cell, given)
+        states, saved = _run(cell, read, given, lengths, ctx.compiled)
+        ctx.save_for_backward(lengths, read, states, given.input, given.hidden, *saved)
+        return states
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
+        lengths, read, states, weight_input, weight_hidden, *saved = ctx.saved_tensors
+        needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias = ctx.needs_input_grad[3:]
+        backward = native.backward if ctx.compiled else loop.backward
+        columns = backward(ctx.cell, grad_states.contiguous(), states, tuple(saved), weight_hidden, lengths)
+        reduced = columns.to(read.dtype)
+        products = reduced[:, :, : len(weight_input)].flatten(0, 1)
+        biases = _bias_gradients(ctx.cell, columns) if needs_bias or needs_hidden_bias else (None, None)
+        return (
+            None,
+            None,
+            None,
+            (products @ weight_input.to(read.dtype)).view_as(read).to(ctx.input_type) if needs_inputs else None,
+            _product_gradient(products, read.flatten(0, 1)).to(weight_input.dtype) if needs_weight else None,
+            _hidden_gradient(ctx.cell, reduced, states, lengths is not None) if needs_hidden else None,
+            biases[0] if needs_bias else None,
+            biases[1] if needs_hidden_bias else None,
+        )
+
+
+def _hidden_gradient(cell: str, columns: Tensor, states: Tensor, backwards: bool) -> Tensor:
+    """The gradient of W_hh: what each step's gates ask of the state before it; before the first step it was zero."""
+    before, after = (slice(1, None), slice(None, -1)) if backwards else (slice(None, -1), slice(1, None))
+    state = states[before].to(columns.dtype).flatten(0, 1)
+    parts = [_product_gradient(part[after].flatten(0, 1), state) for part in _hidden_columns(cell, columns)]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(states.dtype)
+
+
+def _product_gradient(gradients: Tensor, values: Tensor) -> Tensor:
+    """gradients^T values, (rows, columns) and (rows, features) → (columns, features); faster in this order on CPUs."""
+    return (values.T @ gradients).T.contiguous()
+
+
+def _bias_gradients(cell: str, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Of b_ih and b_hh, from one reduction: they differ only where a gate stands between the hidden product and h."""
+    sums = (columns.new_ones(1, columns[..., 0].numel()) @ columns.flatten(0, 1))[0]
+    hidden = torch.cat(_hidden_columns(cell, sums))
+    return sums[: len(hidden)], hidden
+
+
+def _hidden_columns(cell: str, columns: Tensor) -> list[Tensor]:
+    """The columns that hold the gradients of h W_hh^T + b_hh. columns: (..., columns)."""
+    kind = CELLS[cell]
+    width = columns.shape[-1] // kind.columns
+    return [columns[..., first * width : end * width] for first, end in kind.hidden_columns]

@@ -1,0 +1,55 @@
+"""The steps of one direction of one layer: in which order they are read, and which texts have not begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_BLOCK = 131_072  # values whose factors are computed together: steps share an operator's overhead, and they fit a cache
+
+
+class Steps:
+    """Reading order over the first dimension of time-major tensors, (time, batch, ...)."""
+
+    def __init__(self, time: int, lengths: Tensor | None) -> None:
+        """lengths: None to read from the first step to the last, else (batch,) to read each text from its own end."""
+        self.time, self.backwards = time, lengths is not None
+        self._waiting: dict[int, Tensor] = {}
+        if lengths is not None:
+            times = range(int(lengths.min()), time)
+            masks = torch.arange(times.start, time, device=lengths.device)[:, None] >= lengths
+            self._waiting = dict(zip(times, masks[:, :, None].unbind(0), strict=True))
+
+    def read(self, *tensors: Tensor) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+        """Each time in reading order, with what every tensor holds there."""
+        views = list(enumerate(zip(*(tensor.unbind(0) for tensor in tensors), strict=True)))
+        return iter(views[::-1] if self.backwards else views)
+
+    def blocks(self, states: Tensor) -> list[slice]:
+        """Some consecutive times each, last read first. states: (time, batch, hidden), whose size counts."""
+        length = max(1, _BLOCK // max(1, states[0].numel()))
+        starts = range(0, self.time, length)
+        return [slice(start, start + length) for start in (starts if self.backwards else starts[::-1])]
+
+    def unread(self, *tensors: Tensor, block: slice = slice(0, None)) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+        """Each time of a block, last read first, with what every tensor (of the block's length) holds there."""
+        views = list(enumerate(zip(*(tensor.unbind(0) for tensor in tensors), strict=True), start=block.start))
+        return iter(views if self.backwards else views[::-1])
+
+    def hold(self, time: int, *states: Tensor) -> None:
+        """Set to zero what belongs to texts that have not begun at a time. states: (batch, features) each."""
+        waiting = self._waiting.get(time)
+        if waiting is not None:
+            for state in states:
+                state.masked_fill_(waiting, 0)
+
+    def history(self, like: Tensor, features: int) -> tuple[Tensor, Tensor]:
+        """Room for what a text holds after each step and before it: two views of one buffer, zero before the first.
+
+        Both are (time, batch, features), with the type and device of `like` (time, batch, ...).
+        """
+        buffer = like.new_empty(self.time + 1, like.shape[1], features)
+        buffer[self.time if self.backwards else 0] = 0
+        return (buffer[:-1], buffer[1:]) if self.backwards else (buffer[1:], buffer[:-1])
