@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.analysis.duels import Floats, Key, Meeting, interval, meetings
+from bench.analysis.duel_meetings import Floats, Key, Meeting, meetings
+from bench.analysis.duels import interval
 from bench.compose import compose
 from bench.duels.plan import make_plan
 from bench.processor import limit_spinning

@@ -50,10 +50,10 @@ def arguments(typed: Sequence[str] | None) -> argparse.Namespace:
 
 def run_cell(cell: str, contestants: Sequence[Contestant], options: argparse.Namespace) -> Session:
     """Measure one cell."""
-    from peers.corpus import write_texts  # imports torch, which a table or a wrong argument can do without
-
     overrides = [*WORK, *options.overrides, f"model={cell}", f"hardware.threads={options.threads}"]
     config = compose(overrides)
+    from peers.corpus import write_texts  # imports torch, which a table or a wrong argument can do without
+
     with tempfile.TemporaryDirectory() as folder:
         prepared = write_texts(overrides, options.batches, Path(folder))
         work = Work(

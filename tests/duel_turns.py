@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.analysis.duels import COLUMNS, MATRIX_PRODUCT, Key
+from bench.analysis.duel_meetings import COLUMNS, MATRIX_PRODUCT, Key
 
 Setting = tuple[int, int, int]
 CENTRE: Setting = (64, 16, 32)
@@ -43,7 +43,9 @@ def turns(
                     seconds *= 1.0 + 0.1 * (noise > 0 and draw.random() < 0.2)
                     flops = 6 * gates * width * (8 + width) * length * batch_size if gates else 10**6
                     real = cell != MATRIX_PRODUCT
-                    rows.append([length, batch_size, width, repetition, number, 0, *key, real, real, flops, 0, seconds])
+                    rows.append(
+                        [length, batch_size, width, repetition, number, 0, *key, real, real, flops, 0, seconds, 0.0]
+                    )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -291,11 +291,11 @@ def test_the_headline_stays_where_gru_and_lstm_meet() -> None:
 
 def test_baselines_go_through_a_sweep_and_into_the_report(study: Study) -> None:
     asked = study.overrides("training.epochs=1", "protocol.looks=[2,3]", "protocol.uncommitted=allow")
-    grid = ["model=bag,rnn,gru,lstm,attention", "seed=0,1"]
+    grid = ["model=bag,rnn,gru,lstm,attention", "seed=0"]
     swept = study.command("-m", *asked, *grid, "+sweep.name=five")
     assert swept.returncode == 0, swept.stdout + swept.stderr
     records = study.records()
-    assert Counter(run.config["model.cell"] for run in records) == dict.fromkeys(SIMPLEST_FIRST, 2)
+    assert Counter(run.config["model.cell"] for run in records) == dict.fromkeys(SIMPLEST_FIRST, 1)
     for run in records:
         cell = run.config["model.cell"]
         assert run.parameters_recurrent == 0 if cell == "bag" else run.parameters_recurrent > 0

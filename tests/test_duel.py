@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from bench.analysis import duels
+from bench.analysis.duel_meetings import MATRIX_PRODUCT
 from bench.analysis.duel_sentence import sentence
 from bench.compose import compose
 from bench.data.module import prepare
@@ -119,9 +120,37 @@ def test_intervals_resample_repetitions_and_not_steps() -> None:
     assert width(turns(noise=0.05, repetitions=40, rounds=5)) < 0.5 * width(few)
 
 
+def test_rounds_in_which_threads_waited_for_a_processor_do_not_count() -> None:
+    """A competitor costs one cell more than the other; it comes and goes."""
+    found = turns(rounds=6)
+    busy = (found["round"] < 4) & (found["repetition"] > 0)
+    found.loc[busy, "waited"] = 0.2 * found.loc[busy, "seconds"]
+    found.loc[busy & (found["cell"] == "lstm"), "seconds"] *= 1.8
+    row = between_cells(duels.ratios(found), "torch")
+    assert row["ratio"] == pytest.approx(TRUE_TORCH)
+    assert not row["disturbed"]
+
+
+def test_where_hardly_any_round_was_undisturbed_all_count_and_the_ratio_says_so() -> None:
+    found = turns(rounds=4)
+    busy = (found["round"] > 0) | (found["repetition"] > 1)
+    found.loc[busy, "waited"] = 0.2 * found.loc[busy, "seconds"]
+    row = between_cells(duels.ratios(found), "torch")
+    assert row["disturbed"]
+    assert row["repetitions"] == 6
+
+
+def test_where_the_system_tells_nothing_of_waiting_every_round_counts() -> None:
+    row = between_cells(duels.ratios(turns().assign(waited=math.nan)), "torch")
+    assert row["ratio"] == pytest.approx(TRUE_TORCH)
+    assert not row["disturbed"]
+
+
 def test_one_repetition_has_a_ratio_and_no_interval() -> None:
     row = between_cells(duels.ratios(turns(repetitions=1)), "torch")
     assert row["ratio"] == pytest.approx(TRUE_TORCH)
+    assert row["repetitions"] == 1
+    assert not row["disturbed"]
     assert math.isnan(row["low"])
 
 
@@ -158,7 +187,7 @@ def test_rates_are_operations_over_seconds_and_the_machine_s_own_stands_beside_t
     found = duels.speeds(turns()).set_index(["cell", "kernel"])
     flops = 6 * 3 * 32 * (8 + 32) * 64 * 16
     assert found.loc[("gru", "torch"), "gflops"] == pytest.approx(flops / 0.010 / 1e9)
-    machine = found.loc[(duels.MATRIX_PRODUCT, "torch"), "gflops"]
+    machine = found.loc[(MATRIX_PRODUCT, "torch"), "gflops"]
     assert found.loc[("gru", "torch"), "rate_fraction"] == pytest.approx(flops / 0.010 / 1e9 / machine)
     assert found.loc[("gru", "torch"), "texts_per_second"] == pytest.approx(16 / 0.010)
 

@@ -55,10 +55,10 @@ def test_all_of_torch_train_on_the_same_texts_in_every_round(toy: list[str], tmp
     done = throughput(*toy, *asked)
     assert done.returncode == 0, done.stderr
     (session,) = [json.loads(line) for line in file.read_text().splitlines()]
-    everybody = {"ours-step", "ours-torch", "torch-packed", "torch-padded", "torch-bucketed"}
+    plain = {f"torch-{way}{flush}" for way in ("packed", "padded", "bucketed") for flush in ("", "-flush")}
     assert len(session["rounds"]) == 1
     (turns,) = session["rounds"]
-    assert set(turns) == everybody
+    assert set(turns) == {"ours-step", "ours-torch"} | plain
     assert {turn["samples"] for turn in turns.values()} == {12}
     assert len({turn["tokens"] for turn in turns.values()}) == 1
     assert len({ready["parameters"] for ready in session["ready"].values()}) == 1
@@ -172,3 +172,18 @@ def test_a_ratio_is_taken_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found.middle, found.lowest, found.highest) == (2.0, 2.0, 2.0)
     assert found.interval == pytest.approx((2.0, 2.0))
     assert ratio(noisy, "fast", "absent") is None
+
+
+def test_the_best_peer_is_the_one_that_comes_closest_in_common_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from peers.table import closest
+    from peers.work import Turn
+
+    def turns(**seconds: float) -> dict[str, Turn]:
+        return {name.replace("_", "-"): Turn(taken, 10, 90, 100) for name, taken in seconds.items()}
+
+    quiet, noisy = turns(ours_step=1.0, torch_padded=3.0), turns(ours_step=10.0, keras_tf=20.0)
+    found = closest([quiet, quiet, noisy], "ours-step", "peer")
+    assert found is not None
+    assert (found[0], found[1].middle) == ("keras-tf", 2.0)
+    assert closest([quiet], "ours-step", "borrower") is None

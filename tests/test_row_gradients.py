@@ -17,7 +17,8 @@ from bench.data.batches import Batch
 from bench.data.tokens.vocabulary import PADDING
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
-from bench.models.lookup import clip_gradients, distinct_rows
+from bench.models.kernels import native_lookup
+from bench.models.lookup import WordVectors, clip_gradients, distinct_rows
 
 WORDS = 40
 
@@ -34,14 +35,16 @@ def batches(steps: int) -> list[Batch]:
     return found
 
 
-def trained(recipe: dict[str, object], *, by_rows: bool, steps: int = 6) -> dict[str, Tensor]:
-    """Weights in float64 after some steps."""
+def trained(
+    recipe: dict[str, object], *, by_rows: bool, steps: int = 6, dtype: torch.dtype = torch.float64
+) -> dict[str, Tensor]:
+    """Weights after some steps."""
     torch.manual_seed(0)
     vectors = torch.randn(WORDS, 4, generator=torch.Generator().manual_seed(1))
     model = ModelConfig(cell="gru", hidden_size=5, pooling="mean", dropout=0.3)
     network = TextClassifier(model, 5, vectors, trainable_vectors=True, classes=2, seed=2)
     training = replace(compose([]).training, schedule="constant", learning_rate=0.05, **recipe)  # type: ignore[arg-type]
-    module = Classifier(network, training, 2, 1, 0).double().train()
+    module = Classifier(network, training, 2, 1, 0).to(dtype).train()
     optimizer = module.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert network.embedding.gradient_by_rows
@@ -67,6 +70,37 @@ def test_the_gradient_by_rows_trains_as_the_whole_tables_does(recipe: dict[str, 
     by_rows, whole = trained(recipe, by_rows=True), trained(recipe, by_rows=False)
     for name, weights in whole.items():
         torch.testing.assert_close(by_rows[name], weights, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.3, 0.0])
+def test_native_code_and_pytorch_look_up_drop_and_sum_the_same(p: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native_lookup.available():
+        pytest.skip("no compiler")
+    tokens = torch.randint(0, 200, (17, 9), generator=torch.Generator().manual_seed(1))
+    arriving = torch.randn(17, 9, 33, generator=torch.Generator().manual_seed(2))
+
+    def looked_up() -> tuple[Tensor, Tensor]:
+        torch.manual_seed(5)
+        words = WordVectors(torch.randn(200, 33), trainable=True, dropout=p).train()
+        words.gradient_by_rows = True
+        found = words(tokens)
+        (found * arriving).sum().backward()
+        words.spread_gradient()
+        assert words.weight.grad is not None
+        return found.detach(), words.weight.grad
+
+    native = looked_up()
+    monkeypatch.setenv("BENCH_KERNEL", "loop")
+    plain = looked_up()
+    assert (p == 0) != bool((native[0] == 0).any())
+    assert torch.equal(native[0], plain[0])
+    torch.testing.assert_close(native[1], plain[1], rtol=1e-5, atol=1e-5)
+
+
+def test_in_single_precision_too_the_gradient_by_rows_trains_as_the_whole_tables_does() -> None:
+    by_rows, whole = (trained({}, by_rows=which, dtype=torch.float32) for which in (True, False))
+    for name, weights in whole.items():
+        torch.testing.assert_close(by_rows[name], weights, rtol=0, atol=1e-4)
 
 
 def test_rows_move_by_their_momentum_and_the_padding_row_never() -> None:

@@ -2,8 +2,9 @@
 
 usage (by the driver): python -m peers.plain_torch packed|padded|bucketed [flush]
 
-flush: numbers too small for a normal float become zero (`torch.set_flush_denormal`). Gradients that vanish over hundreds
-of steps are such numbers, and take the processor many times as long; TensorFlow, JAX and this program flush them unasked.
+flush: numbers too small for a normal float become zero (`torch.set_flush_denormal`). Gradients that vanish over
+hundreds of steps are such numbers, and take the processor many times as long. TensorFlow and JAX flush them unasked,
+and so does this program.
 """
 
 from __future__ import annotations

@@ -80,9 +80,10 @@ def bytes_held(contestant: Contestant, size: Size) -> float:
     """What a step holds at least, in float32.
 
     Of every token its word vector with the gradient and, per layer, what the backward pass reads: gates and states, or
-    of attention what each product reads. Of every parameter the gradient.
+    of attention what each product reads. Of every parameter of the encoder the gradient; the table's is of the batch's
+    rows alone.
     """
     per_layer = {"rnn": 2, "gru": 5, "lstm": 6, "attention": 14, "bag": 0}[contestant.cell] * size.width
     tokens = size.length * size.texts
-    parameters = encoder_parameters(model_of(contestant, size), DIMENSION, size.width) + ROWS * DIMENSION
+    parameters = encoder_parameters(model_of(contestant, size), DIMENSION, size.width)
     return 4.0 * (tokens * (2 * DIMENSION + size.depth * per_layer) + parameters)

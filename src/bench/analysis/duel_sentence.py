@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bench.analysis.duels import FASTEST, SETTING, recurs
+from bench.analysis.duel_meetings import FASTEST, SETTING, recurs
 
 Side = Literal["cheaper", "dearer", "open"]
 Row = Mapping[Hashable, str | int | float | bool | None]

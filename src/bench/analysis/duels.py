@@ -1,6 +1,6 @@
 """What the turns of a duel say: time ratios with intervals, speeds, shares of a difference, growth with length.
 
-Every function takes the table of turns, one row a timed training step (`COLUMNS`), and gives a table of its own. What
+Every function takes the table of turns, one row a timed training step (`duel_meetings.COLUMNS`), and gives a table of its own. What
 is sampled is the repetition: steps within one share their noise and their memory, so that an interval over steps would
 be too narrow. A repetition's ratio is the median over its rounds of the ratio within a round; the estimate is the
 geometric mean over repetitions, and the interval Student's t on their logarithms. With a single repetition there is no
@@ -12,86 +12,26 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from bench.analysis.duel_meetings import (
+    CONTESTANT,
+    FASTEST,
+    KERNELS,
+    MATCHINGS,
+    MATRIX_PRODUCT,
+    SETTING,
+    Floats,
+    Key,
+    Meeting,
+    in_order,
+    meetings,
+)
 from bench.analysis.statistics import ratio_interval
-from bench.models.sizes import BASELINES, SIMPLEST_FIRST
-
-SETTING = ["length", "batch_size", "width"]
-CONTESTANT = ["cell", "kernel", "hidden_size"]
-COLUMNS = [*SETTING, "repetition", "round", "position", *CONTESTANT, "equal_width", "equal_parameters", "flops",
-           "parameters", "seconds", "waited"]  # fmt: skip
-KERNELS = ("torch", "step")
-MATRIX_PRODUCT = "matrix product"  # the contestant that stands for the machine's own rate
-FASTEST = "fastest"  # each cell under whichever execution took less time in this setting
-MATCHINGS = {"width": "equal_width", "parameters": "equal_parameters"}
-
-Floats = NDArray[np.float64]
-Key = tuple[str, str, int]  # cell, kernel, hidden size
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a contestant's turns say of it beside their time. flops: operations of one training step."""
-
-    equal_width: bool
-    equal_parameters: bool
-    flops: int
-    parameters: int
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """All turns of one setting.
-
-    place: length, batch size, width;  contestants: from the simplest on, `torch` before `step`;  seconds: a row a
-    round, by repetition and round, and a column a contestant.
-    """
-
-    place: tuple[int, int, int]
-    contestants: dict[Key, Traits]
-    seconds: pd.DataFrame
-
-    def log_ratios(self, first: Key, second: Key) -> Floats:
-        """(repetitions,) natural logarithms of the time ratio first / second."""
-        return _medians((self.seconds[first] / self.seconds[second]).map(math.log))
-
-    def seconds_of(self, one: Key) -> Floats:
-        """(repetitions,) the median step of each repetition, in seconds."""
-        return _medians(self.seconds[one])
-
-    def flops(self, one: Key) -> float:
-        """Operations of one training step."""
-        return float(self.contestants[one].flops)
-
-    def taking_part(self, matching: str) -> list[Key]:
-        """The contestants of a comparison at equal width or equal parameters."""
-        return [key for key, traits in self.contestants.items() if getattr(traits, MATCHINGS[matching])]
-
-
-def _medians(rounds: pd.Series[float]) -> Floats:
-    """Of each repetition."""
-    return np.asarray(rounds.groupby(level="repetition").median(), np.float64)
-
-
-def meetings(turns: pd.DataFrame) -> Iterator[Meeting]:
-    """The turns of each setting, by length, batch size and width."""
-    if turns.empty:
-        return
-    for place, rows in turns.groupby(SETTING):
-        found = rows.drop_duplicates(CONTESTANT).assign(place=lambda table: table["cell"].map(_complexity))
-        found = found.sort_values(["place", "cell", "hidden_size", "kernel"], ascending=[True, True, True, False])
-        names = zip(found["cell"], found["kernel"], found["hidden_size"], strict=True)
-        traits = found[[item.name for item in fields(Traits)]].itertuples(index=False)
-        contestants = {key: Traits(*entry) for key, entry in zip(names, traits, strict=True)}
-        seconds = rows.pivot(index=["repetition", "round"], columns=CONTESTANT, values="seconds")
-        length, batch_size, width = (int(str(value)) for value in place)
-        yield Meeting((length, batch_size, width), contestants, seconds)
 
 
 def interval(logs: Floats) -> tuple[float, float, float]:
@@ -106,7 +46,7 @@ def ratios(turns: pd.DataFrame) -> pd.DataFrame:
 
     Columns: those of the setting, comparison (cells | kernels), matching, execution (torch | step | fastest; for
     kernels `step / torch`), first, first_kernel, first_hidden_size, the same of second, flop_ratio, ratio, low, high,
-    repetitions. The first cell is the simpler one.
+    repetitions, disturbed (as of `Meeting`). The first cell is the simpler one.
     """
     rows = [row for meeting in meetings(turns) for row in (*_between_cells(meeting), *_between_kernels(meeting))]
     return pd.DataFrame(rows)
@@ -115,7 +55,7 @@ def ratios(turns: pd.DataFrame) -> pd.DataFrame:
 def _between_cells(meeting: Meeting) -> Iterator[dict[str, object]]:
     for matching in MATCHINGS:
         members = meeting.taking_part(matching)
-        for first, second in combinations(_in_order({cell for cell, _, _ in members}), 2):
+        for first, second in combinations(in_order({cell for cell, _, _ in members}), 2):
             for execution, left, right in _executions(meeting, members, first, second):
                 named = {"comparison": "cells", "matching": matching, "execution": execution}
                 yield _place(meeting) | named | _ratio(meeting, left, right)
@@ -152,7 +92,7 @@ def _ratio(meeting: Meeting, first: Key, second: Key) -> dict[str, object]:
     flops = meeting.flops(first), meeting.flops(second)
     return sides | {
         "flop_ratio": flops[0] / flops[1] if all(flops) else math.nan,
-        "ratio": ratio, "low": low, "high": high, "repetitions": len(logs),
+        "ratio": ratio, "low": low, "high": high, "repetitions": len(logs), "disturbed": meeting.disturbed,
     }  # fmt: skip
 
 
@@ -173,7 +113,7 @@ def shares(turns: pd.DataFrame) -> pd.DataFrame:
             both = {cell for cell, kernel, _ in members if kernel == "step"} & {
                 cell for cell, kernel, _ in members if kernel == "torch"
             }
-            for first, second in combinations(_in_order(both), 2):
+            for first, second in combinations(in_order(both), 2):
                 sides = {execution: (left, right) for execution, left, right
                          in _executions(meeting, members, first, second)}  # fmt: skip
                 named = {"matching": matching, "first": first, "second": second}
@@ -259,21 +199,6 @@ def _exponents(ladder: Sequence[Meeting], key: Key) -> dict[str, object]:
 def _mean_interval(values: Floats) -> tuple[float, float, float]:
     mean, low, high = interval(values)
     return math.log(mean), math.log(low), math.log(high)
-
-
-def recurs(cell: str) -> bool:
-    """Whether a model of this name is a recurrent one."""
-    return cell not in BASELINES and cell != MATRIX_PRODUCT
-
-
-def _in_order(cells: set[str]) -> list[str]:
-    """Simpler ones first, so that a ratio is that of the simpler one to the other."""
-    return sorted(cells, key=lambda cell: (_complexity(cell), cell))
-
-
-def _complexity(cell: str) -> int:
-    """The place of a cell among all; what is not known stands behind them."""
-    return SIMPLEST_FIRST.index(cell) if cell in SIMPLEST_FIRST else len(SIMPLEST_FIRST)
 
 
 def _place(meeting: Meeting) -> dict[str, object]:

@@ -106,8 +106,19 @@ def _disturbance(record: DuelRecord) -> Iterator[str]:
         others, steal = record.cpu_other_fraction or 0.0, record.cpu_steal_fraction or 0.0
         yield (
             f"Disturbed: other processes took {others:.0%} of the processor and other virtual machines {steal:.0%}. "
-            "Turns share that noise, so ratios hold better than milliseconds do; repeat the duel on a quiet machine."
+            f"{_rows_disturbed(record)}"
         )
+
+
+def _rows_disturbed(record: DuelRecord) -> str:
+    """What that does to the findings."""
+    number = sum(bool(row["disturbed"]) for row in record.ratios)
+    if not number:
+        return "Every setting had rounds that were not; those alone count."
+    return (
+        f"{number} of {len(record.ratios)} ratios had to count disturbed rounds too, and cells do not suffer alike: "
+        "repeat the duel on a quiet machine."
+    )
 
 
 def _without_native(record: DuelRecord) -> Iterator[str]:

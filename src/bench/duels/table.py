@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from bench.analysis.duels import COLUMNS
+from bench.analysis.duel_meetings import COLUMNS
 from bench.duels.engine import TurnRow
 
 
 def turns_table(turns: Sequence[TurnRow]) -> pd.DataFrame:
-    """Columns: `bench.analysis.duels.COLUMNS`. seconds: of one training step."""
+    """Columns: `bench.analysis.duel_meetings.COLUMNS`. seconds: of one training step."""
     rows = [
         {**asdict(turn.setting), **asdict(turn.contestant), "repetition": turn.repetition, "round": turn.round,
          "position": turn.position, "seconds": turn.seconds, "waited": turn.waited}

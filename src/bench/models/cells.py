@@ -76,7 +76,7 @@ def gru_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) ->
     size = across.shape[0]
     states, before = steps.history(products, size)
     hidden_products, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
-    across_gates, across_candidate = (part.contiguous() for part in across.split([2 * size, size], dim=1))
+    across_gates, across_candidate = across[:, : 2 * size].contiguous(), across[:, 2 * size :].contiguous()
     gates, (reset, update, candidate) = products[:, :, : 2 * size], products.chunk(3, dim=2)
     views = (gates, reset, update, candidate, hidden_products, before, states)
     for time, (gate, r, z, n, product, hidden, after) in steps.read(*views):
@@ -94,7 +94,7 @@ def gru_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
     """Gradients before reset, update and candidate, and of the candidate's hidden product; see `CellKind.backward`."""
     products, hidden_products, before = saved
     size = states.shape[2]
-    weight_gates, weight_candidate = weight.split([2 * size, size])
+    weight_gates, weight_candidate = weight[: 2 * size], weight[2 * size :]
     gradients = states.new_empty(*states.shape[:2], 4 * size)
     later = torch.zeros_like(states[0])  # what h_t receives from step t + 1
     for block in steps.blocks(states):

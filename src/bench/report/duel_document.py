@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.analysis import duels
+from bench.analysis.duel_meetings import MATRIX_PRODUCT
 from bench.analysis.duel_sentence import at, main_rows, name_of, pair_name, sentence
 from bench.report.document import Block, Document, Listing, Plot, Prose, Section, Table
 from bench.report.figures import Figure
@@ -41,7 +42,7 @@ class Findings:
     @property
     def matrix_product_gflops(self) -> float | None:
         """10⁹ operations a second of the machine's own product, the median over settings."""
-        rows = self.speeds[self.speeds["cell"] == duels.MATRIX_PRODUCT] if not self.speeds.empty else self.speeds
+        rows = self.speeds[self.speeds["cell"] == MATRIX_PRODUCT] if not self.speeds.empty else self.speeds
         return None if rows.empty else float(rows["gflops"].median())
 
 
@@ -68,6 +69,7 @@ _SETTING = (
 _HELD = Shown("Held equal", ("matching",), words=MATCHINGS)
 _RATIO = Shown("Time ratio", ("ratio", "low", "high"), 3)
 _REPETITIONS = Shown("n (repetitions)", ("repetitions",), 0)
+_DISTURBED = Shown("Disturbed", ("disturbed",), words={"True": "yes", "False": "no"})
 
 
 def _cells(found: Findings) -> Section:
@@ -82,13 +84,13 @@ def _cells(found: Findings) -> Section:
             Shown("First", ("first",)), Shown("Second", ("second",)), Shown("Execution", ("execution",)), _HELD,
             *_SETTING, _RATIO, Shown("Operations, ratio", ("flop_ratio",), 3),
             Shown("First's width", ("first_hidden_size",), 0), Shown("Second's width", ("second_hidden_size",), 0),
-            Shown("First ran", ("first_kernel",)), Shown("Second ran", ("second_kernel",)), _REPETITIONS,
+            Shown("First ran", ("first_kernel",)), Shown("Second ran", ("second_kernel",)), _REPETITIONS, _DISTURBED,
         )  # fmt: skip
         table = of_frame("ratios", "Time of a training step, first cell over second", cells, shown, most=60)
         blocks += [*_plots(found, cells), table]
     if not kernels.empty:
         both = (Shown("Cell", ("first",)), Shown("Its width", ("first_hidden_size",), 0), *_SETTING,
-                 Shown("Step over torch", ("ratio", "low", "high"), 3), _REPETITIONS)  # fmt: skip
+                 Shown("Step over torch", ("ratio", "low", "high"), 3), _REPETITIONS, _DISTURBED)  # fmt: skip
         caption = "The same cell under both executions: below 1 the project's own loop takes less time"
         blocks.append(of_frame("executions", caption, kernels, both, most=60))
     return Section("cells", "Who is faster", tuple(blocks))
@@ -199,7 +201,8 @@ def _background(operators: Mapping[str, Sequence[str]]) -> Section:
             "Contestants take turns, training step by training step, on the same batches in one process; the order of "
             "turns is drawn anew for every round. Texts are cut to one length, so that nothing is padded. A repetition "
             "visits every setting once with fresh networks; its ratio is the median over its rounds, and intervals are "
-            "Student's t over repetitions on the logarithms."
+            "Student's t over repetitions on the logarithms. Rounds in which threads had to wait for a processor are "
+            "left out, unless a setting has too few others: then all count, and its rows say so."
         ),
         Prose("Operators that each encoder dispatches, forward and backward:"),
         Listing(ran),

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from bench.analysis.duels import FASTEST, recurs
+from bench.analysis.duel_meetings import FASTEST, recurs
 from bench.report import theme
 from bench.report.figures import Figure, Row, layered, single
 from bench.report.figures_rows import INTERVAL, row, texts

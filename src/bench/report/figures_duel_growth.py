@@ -5,8 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from bench.analysis.duel_meetings import MATRIX_PRODUCT
 from bench.analysis.duel_sentence import name_of
-from bench.analysis.duels import MATRIX_PRODUCT
 from bench.models.sizes import SIMPLEST_FIRST
 from bench.report import theme
 from bench.report.figures import Figure, layered

@@ -73,7 +73,7 @@ class _Library:
         """Raises: `OSError`, `AttributeError` if it cannot be loaded or is something else."""
         opened = ctypes.CDLL(str(path))
         pointer, size, number, real = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_float
-        dropout = [pointer, number, number, real]
+        dropout: list[type] = [pointer, number, number, real]
         self.random = opened.bench_random
         self._look_up, self._group, self._sum_rows = opened.bench_look_up, opened.bench_group, opened.bench_sum_rows
         self.random.argtypes = [pointer, size, pointer]
@@ -133,7 +133,7 @@ def _library() -> _Library:
 
 
 def _check(path: Path) -> None:
-    """Raise `CompilerError` for a library that does not compute what PyTorch does. Draws no number of torch's stream."""
+    """Raise `CompilerError` for a library that does not compute what PyTorch does. Draws no random number."""
     try:
         compiled = _Library(path)
     except (OSError, AttributeError) as error:

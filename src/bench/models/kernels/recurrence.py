@@ -87,7 +87,7 @@ class _Recurrence(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         lengths, read, states, weight_input, weight_hidden, *saved = ctx.saved_tensors
         needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias = ctx.needs_input_grad[3:]
