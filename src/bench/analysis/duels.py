@@ -1,10 +1,10 @@
 """What the turns of a duel say: time ratios with intervals, speeds, shares of a difference, growth with length.
 
-Every function takes the table of turns, one row a timed training step (`duel_meetings.COLUMNS`), and gives a table of its own. What
-is sampled is the repetition: steps within one share their noise and their memory, so that an interval over steps would
-be too narrow. A repetition's ratio is the median over its rounds of the ratio within a round; the estimate is the
-geometric mean over repetitions, and the interval Student's t on their logarithms. With a single repetition there is no
-interval; what cannot be known is NaN.
+Every function takes the table of turns, one row a timed training step (`duel_meetings.COLUMNS`), and gives a table of
+its own. What is sampled is the repetition: steps within one share their noise and their memory, so that an interval
+over steps would be too narrow. A repetition's ratio is the median over its rounds of the ratio within a round; the
+estimate is the geometric mean over repetitions, and the interval Student's t on their logarithms. With a single
+repetition there is no interval; what cannot be known is NaN.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def beside_cells(runs: pd.DataFrame, held: Sequence[str]) -> pd.DataFrame:
     for cell in BASELINES:
         repeated = [
             _once_for_each(
-                own, beside, [name for name in held if name.removeprefix("model.") in idle_keys(cell, match)]
+                own, beside, [name for name in held if name.removeprefix("model.") in idle_keys(cell, str(match))]
             )
             for match, own in runs[runs["model.cell"] == cell].groupby("model.match")
         ]

@@ -101,9 +101,9 @@ def environment(study: Study, records: pd.DataFrame) -> Section:
     disturbed = disturbed_timings(used)
     words = (
         f"The times of {plural(int(disturbed.sum()), 'execution')} of {len(used):,} "
-        f"({number(100 * disturbed.mean(), 0)}%) were disturbed: other processes or other virtual machines took so much "
-        "of the processor that they are longer than on a quiet machine. Verdicts read them like all others; the table "
-        "'needed' has the time ratios without them."
+        f"({number(100 * disturbed.mean(), 0)}%) were disturbed: other processes or other virtual machines took so "
+        "much of the processor that they are longer than on a quiet machine. Verdicts read them like all others; the "
+        "table 'needed' has the time ratios without them."
     )
     return Section("environment", "Environment", (
         _counted(used, "machines", "Machines, a row a kind; speeds compare only within one hardware key", _MACHINE),
