@@ -174,10 +174,30 @@ def test_every_thread_treats_denormal_numbers_as_the_caller_does() -> None:
 
 
 @needs_native
-def test_tensors_that_are_not_contiguous_are_refused() -> None:
-    products, weight, bias, _ = parts("gru", 3, 2, 9, torch.float32)
-    with pytest.raises(ValueError, match="contiguous"):
-        native.forward("gru", products.transpose(0, 1), weight, bias, None)
+def test_tensors_that_native_code_would_misread_are_refused() -> None:
+    products, weight, bias, grad_states = parts("gru", 3, 2, 9, torch.float32)
+    states, saved = native.forward("gru", products.clone(), weight, bias, None)
+    for wrong in (products.transpose(0, 1), products[:2]):
+        with pytest.raises(ValueError, match="contiguous"):
+            native.backward("gru", grad_states, states, (wrong, saved[1]), weight, None)
+    for wrong_weight, lengths in (
+        (weight.double(), None),
+        (weight[:-1], None),
+        (weight, torch.tensor([3, 2, 1])),
+        (weight, torch.tensor([3, 2], dtype=torch.int32)),
+    ):
+        with pytest.raises(ValueError, match="contiguous"):
+            native.forward("gru", products, wrong_weight, bias, lengths)
+
+
+@needs_native
+def test_a_bias_that_the_products_lack_may_come_with_the_other() -> None:
+    products, weight, bias, _ = parts("gru", 4, 3, 9, torch.float64)
+    apart = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    together, _ = native.forward("gru", products.clone(), weight, torch.cat([bias, apart]), None)
+    products[:, :, 18:] += apart
+    added, _ = native.forward("gru", products, weight, bias, None)
+    torch.testing.assert_close(together, added, rtol=1e-14, atol=1e-14)
 
 
 @needs_native

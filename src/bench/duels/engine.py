@@ -2,7 +2,7 @@
 
 A repetition visits every setting once, in an order that the seed draws. In each, all contestants are built anew (fresh
 memory, as another run would have it), take one round to warm up, and then timed rounds until the block's share of the
-time is used; the order of turns is drawn for every round. So noise that lasts longer than a round hits all alike, and
+time is used; the order of turns is drawn for every round. So noise that lasts longer than a round falls on all, and
 repetitions of a setting lie as far apart as the duel allows: what is autocorrelated differs between them.
 """
 

@@ -17,7 +17,7 @@ from bench.distributed import gather
 
 # A timing is disturbed where one of these is exceeded. Chosen by measurement: docs/clock.md says how often the rule
 # calls a quiet run disturbed, and how often it misses one that was slowed down. Fractions as in a record.
-MOST_STEAL = 0.01  # threads of one step wait for each other: a percent stolen costs a step ten
+MOST_STEAL = 0.01  # threads of one step wait for each other: 1 to 3% stolen were seen to cost a step 13%
 MOST_WAIT = 0.05  # of which others are the cause where they used `LEAST_OTHER` of the usable cores' time
 LEAST_OTHER = 0.02
 MOST_OTHER = 0.25  # that nobody waited for: caches, memory and clock frequency are shared all the same

@@ -17,6 +17,7 @@ template <typename Real> struct Forward {
     const Real* previous;  // h of the step before
     const Real* carousel;  // LSTM: c of the step before
     Real* state;           // h, an output
+    const Real* bias;      // GRU: of the candidate's product of the input
 };
 
 template <typename Real> struct Backward {
@@ -39,7 +40,8 @@ inline void forward_lanes(const Forward<Real>& row, std::size_t hidden, std::siz
         store<whole>(row.state + u, tanh<Real>(gate(0)), count);
     } else if constexpr (cell == GRU) {
         const auto reset = sigmoid<Real>(gate(0)), update = sigmoid<Real>(gate(1));
-        const auto candidate = tanh<Real>(gate(2) + reset * load<whole>(row.extra + u, count));
+        const auto input = gate(2) + load<whole>(row.bias + u, count);
+        const auto candidate = tanh<Real>(input + reset * load<whole>(row.extra + u, count));
         keep(0, reset), keep(1, update), keep(2, candidate);
         store<whole>(row.state + u, candidate + update * (load<whole>(row.previous + u, count) - candidate), count);
     } else {

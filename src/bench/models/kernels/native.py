@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.models.kernels.compiler import CompilerError, library
 from bench.models.kernels.self_check import largest_error
+from bench.models.sizes import GATES
 
 _CELLS = {"rnn": 0, "gru": 1, "lstm": 2}  # as in gates.hpp
 _COLUMNS = {"rnn": 1, "gru": 4, "lstm": 4}  # of the gradients before the gates, in hidden sizes
@@ -56,8 +57,9 @@ def forward(
     """All steps of one direction of one layer, from a zero state. All tensors are contiguous.
 
     products: (time, batch, gates · hidden) = x W_ih^T + b_ih, overwritten;  weight_hidden: (gates · hidden, hidden);
-    lengths: None to read from the first step to the last; (batch,) int64 to read each text from its own last token
-    to its first.
+    bias_hidden: (gates · hidden,) = b_hh; what of b_ih the products lack may be in it, for a GRU's candidate, whose two
+    biases a gate keeps apart, as (hidden,) more;  lengths: None to read from the first step to the last; (batch,) int64
+    to read each text from its own last token to its first.
     Returns: states (time, batch, hidden), zero at padding where lengths are given; what `backward` wants.
     """
     states, extra = torch.ops.bench.native_forward(cell, products, weight_hidden, bias_hidden, lengths)
@@ -99,15 +101,18 @@ class _Library:
         self, cell: str, products: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """As `forward`, with the second saved tensor alone."""
-        steps, batch, _ = products.shape
-        hidden = weight.shape[1]
+        steps, batch, rows = products.shape
+        hidden, dtype = rows // GATES[cell], products.dtype
+        if cell == "gru" and len(bias) == rows:
+            bias = torch.cat([bias, bias.new_zeros(hidden)])
         states = products.new_empty((steps, batch, hidden))
         extra = products.new_empty((0,) if cell == "rnn" else (steps, batch, hidden))
-        _check_contiguous(products, weight, bias, lengths)
         _check_done(
             self._forward(
-                _CELLS[cell], steps, batch, hidden, _pointer(lengths), weight.data_ptr(), bias.data_ptr(),
-                products.data_ptr(), extra.data_ptr(), states.data_ptr(), self._launch, torch.get_num_threads(),
+                _CELLS[cell], steps, batch, hidden, _address(lengths, torch.int64, batch),
+                _address(weight, dtype, rows, hidden), _address(bias, dtype, rows + hidden * (cell == "gru")),
+                _address(products, dtype, steps, batch, GATES[cell] * hidden), extra.data_ptr(), states.data_ptr(),
+                self._launch, torch.get_num_threads(),
             )
         )  # fmt: skip
         return states, extra
@@ -123,25 +128,31 @@ class _Library:
     ) -> Tensor:
         """As `backward`."""
         steps, batch, hidden = states.shape
+        rows, dtype = GATES[cell] * hidden, states.dtype
+        gates, extra = saved or (None, None)
         gradients = states.new_empty((steps, batch, _COLUMNS[cell] * hidden))
-        gates, extra = (_pointer(tensor) for tensor in saved or (None, None))
-        _check_contiguous(grad_states, states, *saved, weight, lengths)
         _check_done(
             self._backward(
-                _CELLS[cell], steps, batch, hidden, _pointer(lengths), weight.data_ptr(), gates, extra,
-                states.data_ptr(), grad_states.data_ptr(), gradients.data_ptr(), self._launch, torch.get_num_threads(),
+                _CELLS[cell], steps, batch, hidden, _address(lengths, torch.int64, batch),
+                _address(weight, dtype, rows, hidden), _address(gates, dtype, steps, batch, rows),
+                _address(extra, dtype, steps, batch, hidden), _address(states, dtype, steps, batch, hidden),
+                _address(grad_states, dtype, steps, batch, hidden), gradients.data_ptr(),
+                self._launch, torch.get_num_threads(),
             )
         )  # fmt: skip
         return gradients
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _check_contiguous(*tensors: Tensor | None) -> None:
-    if not all(tensor is None or tensor.is_contiguous() for tensor in tensors):
-        raise ValueError("the native recurrence takes contiguous tensors only")
+def _address(tensor: Tensor | None, dtype: torch.dtype, *shape: int) -> int | None:
+    """Where a tensor lies, if it is what native code will take it for."""
+    if tensor is None:
+        return None
+    if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
+        raise ValueError(
+            f"the native recurrence takes contiguous tensors; of {dtype} and shape {shape} here, "
+            f"not {tensor.dtype}, {tuple(tensor.shape)} with strides {tensor.stride()}"
+        )
+    return tensor.data_ptr()
 
 
 def _check_done(code: int) -> None:

@@ -15,7 +15,7 @@ template <typename Real> struct Problem {
     std::size_t steps, batch, hidden;
     const std::int64_t* lengths;  // (batch,): read each text from its own last token to its first; null: first to last
     const Real* weight;           // (gates * hidden, hidden)
-    const Real* bias;             // (gates * hidden,); null in the backward pass
+    const Real* bias;             // (gates * hidden,), a GRU's followed by (hidden,) of its candidate's input product
     Real* gates;                  // (time, batch, gates * hidden): products of the input, then the gates
     Real* extra;                  // (time, batch, hidden): GRU the candidate's hidden product, LSTM c
     Real* states;                 // (time, batch, hidden)
@@ -114,7 +114,7 @@ void forward_slice(const Problem<Real>& p, std::size_t first, std::size_t end, c
             if (p.holds(time, first + row)) {
                 const Real* carousel = step && cell == LSTM ? p.extra + (before + row) * H : weights.zeros;
                 apply_gates<Real, cell>({p.gates + (now + row) * G, p.extra + at, previous + row * stride, carousel,
-                                         p.states + at}, H);
+                                         p.states + at, cell == GRU ? p.bias + 3 * H : weights.zeros}, H);
             } else {
                 std::fill_n(p.states + at, H, Real(0));
                 if (cell == LSTM) std::fill_n(p.extra + at, H, Real(0));

@@ -58,9 +58,7 @@ def _run(
     if compiled:
         bias, rest = _gathered(cell, weights.bias_hidden, weights.bias_input)
         products = F.linear(inputs, across).to(bias.dtype)
-        if len(rest):
-            products[:, :, -len(rest) :] += rest
-        return native.forward(cell, products, weights.hidden, bias, lengths)
+        return native.forward(cell, products, weights.hidden, torch.cat([bias, rest]), lengths)
     bias, rest = _gathered(cell, weights.bias_input, weights.bias_hidden)
     products = F.linear(inputs, across, bias.to(inputs.dtype)).to(rest.dtype)
     return loop.forward(cell, products, weights.hidden, rest, lengths)
