@@ -5,7 +5,7 @@ model of short news)
 
 Two networks of equal weights are trained in one process, in turns of some steps: one by the trainer that runs use, with
 all that watches its steps, the other by a loop of a few lines over the same batches, with the same loss, clipping and
-optimiser. Neither evaluates or writes checkpoints. A turn begins at the end of the turn before it, so that fetching data
+optimiser. Neither evaluates or writes checkpoints. A turn begins where the one before it ended, so that fetching data
 and a look at the learning curve are part of it. What is printed is processor time on one thread, which other processes
 disturb little: the median ratio of neighbouring turns, the interval that holds nine tenths of these ratios, and the
 median difference, which is as large with more threads.
@@ -132,8 +132,8 @@ def measure(resolved: ResolvedRun) -> list[tuple[float, float]]:
 
 def show(name: str, overrides: list[str]) -> float:
     """Print a line; returns the median ratio."""
-    resolved = resolve(compose([*overrides, "logger=none", "hardware=cpu", "hardware.threads=1", "training.epochs=10000",
-                                "training.patience=null"]))  # fmt: skip
+    settings = ["logger=none", "hardware=cpu", "hardware.threads=1", "training.epochs=10000", "training.patience=null"]
+    resolved = resolve(compose([*overrides, *settings]))
     seconds = np.array(measure(resolved))
     ratios, more = seconds[:, 0] / seconds[:, 1], np.median(seconds[:, 0] - seconds[:, 1]) * 1e3
     low, middle, high = np.percentile(ratios, [5, 50, 95])

@@ -54,7 +54,9 @@ def test_the_last_key_varies_fastest_and_the_command_line_wins_over_the_file() -
 
 
 def test_a_glob_means_every_option() -> None:
-    assert choices_of(["model=glob(*)"], {}) == [("model=gru",), ("model=lstm",), ("model=rnn",)]
+    assert choices_of(["model=glob(*)"], {}) == [
+        (f"model={name}",) for name in ("attention", "bag", "gru", "lstm", "rnn")
+    ]
 
 
 def test_an_interval_is_no_grid() -> None:

@@ -21,6 +21,7 @@ examples:
   python -m bench model=lstm data=imdb model.bidirectional=true training.epochs=5
   python -m bench -m model=rnn,gru,lstm seed='range(3)'
   python -m bench -m +sweep=gru_first dry_run=true
+  python -m bench duel model=gru,lstm,rnn data=imdb   speed only, step by step in turns
   python -m bench data=local data.path=DIR        your own train/dev/test as .parquet .csv .tsv .jsonl
 """
 _KEYS = """\
