@@ -60,7 +60,7 @@ def training_step(cell: str, name: str, shape: tuple[int, ...]) -> Callable[[], 
     layer = CELLS[cell].module(features, hidden)
     inputs = torch.randn(steps, batch, features, requires_grad=True)
     grad_states = torch.randn(steps, batch, hidden)
-    weights = Weights(layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
+    weights = Weights(*layer.parameters())
 
     def step() -> None:
         with execution(name):

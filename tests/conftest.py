@@ -121,10 +121,12 @@ def _own_devices() -> Iterator[str]:
 def _no_traces_outside(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _own_devices: str
 ) -> None:
-    """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in."""
+    """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in, nor a table of kernels."""
     monkeypatch.setenv("TMPDIR", _own_devices)
     shared = tmp_path_factory.getbasetemp().parent / "cache"
     monkeypatch.setenv("BENCH_CACHE", str(shared))
+    for table in (shared / "kernels").glob("*.json"):  # or what `model.kernel=auto` means would hang on earlier tests
+        table.unlink(missing_ok=True)
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("BENCH_VECTORS", "WANDB_API_KEY", "WANDB_SWEEP_ID", "HYDRA_FULL_ERROR"):
         monkeypatch.delenv(name, raising=False)

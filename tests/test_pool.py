@@ -70,7 +70,7 @@ def test_a_run_in_a_copy_is_the_run_of_a_bare_process(study: Study, begin: Calla
         (ours, predicted), (bare, expected) = seen["true", seed], seen["false", seed]
         assert predicted.equals(expected)
         measured = re.compile(
-            "seconds|_p50|_p95|per_second|average|fraction|_at|_id|bytes|curve|config|dirty_hash|commit"
+            "seconds|_p50|_p95|per_second|average|fraction|disturbed|_at|_id|bytes|curve|config|dirty_hash|commit"
         )
         same = [item.name for item in fields(RunRecord) if not measured.search(item.name)]
         assert {"kernel", "kernel_operators", "threads", "test_accuracy", "hardware_key", "arm"} <= {*same}
