@@ -42,10 +42,9 @@ template <typename Real> struct Packed {
             }
             return;
         }
-        for (std::size_t begin = 0; begin < depth; begin += LANES<Real>)  // a vector's worth of every column in turn
-            for (int n = 0; n < width; ++n)
-                for (std::size_t k = begin; k < std::min(depth, begin + LANES<Real>); ++k)
-                    to[k * width + n] = n < lanes(panel) ? from[k * row_stride + n * column_stride] : Real(0);
+        for (int n = 0; n < width; ++n)
+            for (std::size_t k = 0; k < depth; ++k)
+                to[k * width + n] = n < lanes(panel) ? from[k * row_stride + n * column_stride] : Real(0);
     }
 };
 

@@ -5,10 +5,6 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 #define NOT_INLINE __attribute__((noinline))  // used in many places: compiled once, and quickly
 
 namespace bench {
@@ -82,26 +78,14 @@ template <typename Real> inline Vector<Real> exponential_minus_one(Vector<Real> 
     return power * below + (power - Real(1));
 }
 
-// 1 / x for 1 <= x < 2^126. Processors with AVX-512 divide slowly; they guess 14 bits at once, and one step of Newton's
-// method doubles them.
-template <typename Real> inline Vector<Real> reciprocal(Vector<Real> x) {
-#if defined(__AVX512F__)
-    if constexpr (sizeof(Real) == 4) {
-        const Vector<Real> guess = _mm512_maskz_rcp14_ps(0xffff, x);
-        return guess + guess * (Real(1) - guess * x);
-    }
-#endif
-    return Real(1) / x;
-}
-
 template <typename Real> inline Vector<Real> sigmoid(Vector<Real> x) {
-    return reciprocal<Real>(exponential_minus_one<Real>(-x) + Real(2));
+    return Real(1) / (exponential_minus_one<Real>(-x) + Real(2));
 }
 
 // Exact near zero too, where 2 sigmoid(2x) - 1 would lose its digits.
 template <typename Real> inline Vector<Real> tanh(Vector<Real> x) {
     const Vector<Real> e = exponential_minus_one<Real>(x + x);
-    return e * reciprocal<Real>(e + Real(2));
+    return e / (e + Real(2));
 }
 
 }  // namespace bench
