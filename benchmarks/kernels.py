@@ -21,7 +21,7 @@ so only ratios of contenders that took turns mean something):
 - packing W_hh in blocks of a vector's length: 0.04 to 0.1 ms more at hidden 128, 0.1 less at 256, so left simple;
 - the biases of a GRU's candidate both added in the gates' loop: saves one pass over the products;
 - memory that glibc does not give back (MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_ large), hidden 256: GRU's backward
-  pass 1.83 to 1.26 times what its product alone would take, for fresh pages cost as much as arithmetic. Not set here.
+  pass 1.83 to 1.26 times what its product alone would take, for fresh pages cost as much as arithmetic. Runs do so.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from bench.models.cells import CELLS
 from bench.models.kernels import native
 from bench.models.kernels.recurrence import Weights, recurrence
 from bench.models.sizes import GATES
+from bench.processor import keep_freed_memory
 
 EXECUTIONS = ("torch", "step", "step, loop")
 SIZE = 2048  # of the matrix product
@@ -161,6 +162,7 @@ def main() -> None:
         raise SystemExit(f"nothing to compare: {native.why_not()}")
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     clock = time.process_time if given.cpu_time else time.perf_counter
     options = Options(clock, given.repetitions, tuple(given.executions))
     print(f"{given.threads} threads, medians of {given.repetitions} repetitions")

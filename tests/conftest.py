@@ -123,7 +123,9 @@ def _no_traces_outside(
 ) -> None:
     """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in, nor a table of kernels."""
     monkeypatch.setenv("TMPDIR", _own_devices)
-    shared = tmp_path_factory.getbasetemp().parent / "cache"
+    worker = os.environ.get("PYTEST_XDIST_WORKER")  # pytest -n: each has a cache, and so a table of kernels, of its own
+    base = tmp_path_factory.getbasetemp().parent
+    shared = base.parent / f"cache-{worker}" if worker else base / "cache"
     monkeypatch.setenv("BENCH_CACHE", str(shared))
     for table in (shared / "kernels").glob("*.json"):  # or what `model.kernel=auto` means would hang on earlier tests
         table.unlink(missing_ok=True)

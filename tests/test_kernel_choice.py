@@ -244,6 +244,7 @@ def test_single_runs_say_once_that_kernels_can_be_timed(
     compiler.write_text("#!/bin/sh\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr("bench.verbs.run._TOLD", set())  # as in a process that has not run anything yet
     config = compose(study.overrides("model=gru"))
     line = advice(config)
     assert line is not None

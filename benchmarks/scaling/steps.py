@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from bench.compose import compose
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
+from bench.processor import keep_freed_memory
 from bench.runs.memory import forget_peak, peak_memory
 from scaling.ladders import CLASSES, DIMENSION, ROWS, Contestant, Ladder, Size, model_of
 
@@ -61,6 +62,7 @@ def turns(ladder: Ladder, quick: bool, seconds: float) -> list[list[list[float]]
 
     Within a turn everyone trains every size once, in a random order. seconds: after which no further turn begins.
     """
+    keep_freed_memory()
     places = [(who, size) for who in ladder.contestants for size in ladder.sizes(quick).values()]
     steps = {place: Step(*place) for place in places}
     for step in steps.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -12,6 +13,9 @@ from importlib import metadata
 from pathlib import Path
 
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, that of Windows seen from Linux
+
+# glibc's malloc.h: M_MMAP_MAX (no block is mapped by itself), M_TRIM_THRESHOLD and M_TOP_PAD (bytes)
+_KEEP_MEMORY = {-4: 0, -1: 512 * 2**20, -2: 64 * 2**20}
 
 
 def cpu_model() -> str:
@@ -68,6 +72,20 @@ def limit_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep the memory of freed tensors for the next ones; whether it could be told.
+
+    By default it maps each large tensor anew and returns it when it is freed, so every training step pays for fresh
+    pages (docs/kernels.md). Whoever has set a `MALLOC_` variable is obeyed, and so is an allocator that was preloaded.
+    """
+    if sys.platform != "linux" or "LD_PRELOAD" in os.environ or any(key.startswith("MALLOC_") for key in os.environ):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return all(mallopt(parameter, value) == 1 for parameter, value in _KEEP_MEMORY.items())
 
 
 def torch_uses_gpus() -> bool:

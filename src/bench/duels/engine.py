@@ -23,6 +23,7 @@ from bench.data.module import PreparedData
 from bench.duels.contestant import MATRIX_PRODUCT_FLOPS, MatrixProduct, Trainee, Turn, timed
 from bench.duels.plan import Contestant, Plan, Setting
 from bench.duels.texts import EqualTexts
+from bench.processor import keep_freed_memory
 from bench.runs.probe import operators_of
 from bench.seeds import generator
 
@@ -71,6 +72,7 @@ class Duel:
 
     def prepare(self) -> None:
         """Warm every kernel up, see how long a round of each setting takes, and note the operators."""
+        keep_freed_memory()
         for setting in self.plan.settings:
             block = self._block(setting, 0, seconds=0.0, least=1)
             self._round_seconds[setting] = sum(row.seconds for row in block)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bench.config import HardwareConfig, Kernel, ModelConfig
 from bench.models.encoder import RecurrentEncoder
 from bench.models.sizes import GATES
+from bench.processor import keep_freed_memory
 from bench.runs.contention import Contention
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.kernel_table import (
@@ -67,6 +68,7 @@ def measure_table(
     place, contention = place_of(hardware), Contention().start()
     device = torch.device(place.device)
     rows, operators = [], {}
+    keep_freed_memory()
     with borrowed_torch(hardware):
         for cell in cells:
             encoders = _encoders(cell, 8, device)

@@ -24,7 +24,7 @@ from bench.embeddings.table import EmbeddingTable, build_table
 from bench.errors import UserError
 from bench.models.classifier import Classifier, Predictions, SplitQuality
 from bench.models.encoder import TextClassifier
-from bench.processor import usable_cores
+from bench.processor import keep_freed_memory, usable_cores
 from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import CheckpointFile, Checkpoints
 from bench.runs.clock import Timing, TrainingClock
@@ -133,6 +133,7 @@ class Fit:
     def run(self, saved: Path | None = None) -> None:
         """Train, go back to the best epoch, and read the test split, once. saved: the checkpoint to go on from."""
         config = self.resolved.config
+        keep_freed_memory()
         planned = self.steps_per_epoch * config.training.epochs
         frozen = config.embedding.frozen_epochs or 0
         module = Classifier(
