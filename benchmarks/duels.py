@@ -1,19 +1,23 @@
 """Whether a duel says the same twice: repeated duels, each a process of its own, and how many of their intervals
 contain the ratio of all of them pooled.
 
-python benchmarks/duels.py [number of duels, 20] [seconds of measuring each, 12] [KEY=VALUE ...]
+python benchmarks/duels.py [number of duels, 20] [seconds of measuring each, 12] [--keep FOLDER] [KEY=VALUE ...]
 
-Prints a row for each ratio and each way to make an interval; exits 1 if the way that the program uses
-(`bench.analysis.duels`) contains the pooled ratio in fewer than nine of ten duels. Further overrides go to every duel.
+Duels that call themselves disturbed are not counted: they tell of a machine of which others had a part. They are
+repeated, up to three times as many duels as asked for. Prints a row for each ratio and each way to make an interval;
+exits 1 if the way that the program uses (`bench.analysis.duels`) contains the pooled ratio in fewer than nine of ten
+duels. Further overrides go to every duel. FOLDER keeps their turns, and those that it holds already are not repeated.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -42,31 +46,40 @@ Bounds = tuple[float, float]
 
 
 def main() -> None:
-    words = [word for word in sys.argv[1:] if "=" in word]
-    numbers = [word for word in sys.argv[1:] if "=" not in word]
-    if numbers[:1] == ["one"]:
-        measure(int(numbers[1]), Path(numbers[2]), words)
+    if sys.argv[1:2] == ["one"]:
+        measure(int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
         return
-    duels = int(numbers[0]) if numbers else 20
-    seconds = float(numbers[1]) if len(numbers) > 1 else 12.0
-    found = list(repeated(duels, [f"duel.seconds={seconds}", *words]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("duels", nargs="?", type=int, default=20)
+    parser.add_argument("seconds", nargs="?", type=float, default=12.0)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--keep", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [f"duel.seconds={given.seconds}", *given.words]
+        tried = repeated(3 * given.duels, folder, words)
+        found = list(islice((meeting for meeting in tried if not meeting.disturbed), given.duels))
+    print(f"{len(found)} duels were undisturbed", flush=True)
     rows = [row for name, pair in RATIOS.items() for row in coverage(name, found, *pair)]
     print(pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     used = [row for row in rows if (row["estimate"], row["interval"]) == ("median of ratios", "t")]
-    if any(float(str(row["contain"])) < 0.9 * len(found) for row in used):
+    if any(float(str(row["contain"])) < 0.9 * given.duels for row in used):
         sys.exit("too few intervals contain the pooled ratio")
 
 
-def repeated(duels: int, words: list[str]) -> Iterator[Meeting]:
+def repeated(duels: int, folder: Path, words: list[str]) -> Iterator[Meeting]:
     """Each duel in a process of its own, with a seed of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(duels):
-            path = Path(folder, f"{number}.parquet")
+    for number in range(duels):
+        path = folder / f"{number}.parquet"
+        if not path.exists():
             subprocess.run([sys.executable, __file__, "one", str(number), str(path), *words], check=True)
-            (meeting,) = meetings(pd.read_parquet(path))
-            told = [f"{name} {_written(interval(meeting.log_ratios(*pair)))}" for name, pair in RATIOS.items()]
-            print(f"duel {number}: {'; '.join(told)}", flush=True)
-            yield meeting
+        (meeting,) = meetings(pd.read_parquet(path))
+        told = [f"{name} {_written(interval(meeting.log_ratios(*pair)))}" for name, pair in RATIOS.items()]
+        kept = f"{len(meeting.seconds)} rounds{', disturbed' if meeting.disturbed else ''}"
+        print(f"duel {number}: {kept}; {'; '.join(told)}", flush=True)
+        yield meeting
 
 
 def measure(seed: int, path: Path, words: list[str]) -> None:

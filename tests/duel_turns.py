@@ -44,7 +44,22 @@ def turns(
                     flops = 6 * gates * width * (8 + width) * length * batch_size if gates else 10**6
                     real = cell != MATRIX_PRODUCT
                     rows.append(
-                        [length, batch_size, width, repetition, number, 0, *key, real, real, flops, 0, seconds, 0.0]
+                        [
+                            length,
+                            batch_size,
+                            width,
+                            repetition,
+                            number,
+                            0,
+                            *key,
+                            real,
+                            real,
+                            flops,
+                            0,
+                            seconds,
+                            0.0,
+                            0.0,
+                        ]
                     )
     return pd.DataFrame(rows, columns=COLUMNS)
 

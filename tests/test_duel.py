@@ -131,6 +131,16 @@ def test_rounds_in_which_threads_waited_for_a_processor_do_not_count() -> None:
     assert not row["disturbed"]
 
 
+def test_rounds_in_which_another_virtual_machine_took_the_processor_do_not_count() -> None:
+    found = turns(rounds=6)
+    taken = found["round"] < 4
+    found.loc[taken, "stolen"] = 0.1 * found.loc[taken, "seconds"]
+    found.loc[taken & (found["cell"] == "gru"), "seconds"] *= 1.5
+    row = between_cells(duels.ratios(found), "torch")
+    assert row["ratio"] == pytest.approx(TRUE_TORCH)
+    assert not row["disturbed"]
+
+
 def test_where_hardly_any_round_was_undisturbed_all_count_and_the_ratio_says_so() -> None:
     found = turns(rounds=4)
     busy = (found["round"] > 0) | (found["repetition"] > 1)
@@ -141,7 +151,7 @@ def test_where_hardly_any_round_was_undisturbed_all_count_and_the_ratio_says_so(
 
 
 def test_where_the_system_tells_nothing_of_waiting_every_round_counts() -> None:
-    row = between_cells(duels.ratios(turns().assign(waited=math.nan)), "torch")
+    row = between_cells(duels.ratios(turns().assign(waited=math.nan, stolen=math.nan)), "torch")
     assert row["ratio"] == pytest.approx(TRUE_TORCH)
     assert not row["disturbed"]
 

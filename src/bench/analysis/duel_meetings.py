@@ -1,8 +1,8 @@
 """The turns of a duel, setting by setting: who met, and the rounds that count.
 
 A table of turns has one row a timed training step (`COLUMNS`). Others on the processor do not slow all cells alike, so
-rounds in which threads had to wait for it are left out of a setting if `_FEWEST` repetitions have others; if not, all
-of its rounds count and it is marked disturbed.
+disturbed rounds, in which threads had to wait for it or another virtual machine took it, are left out of a setting if
+`_FEWEST` repetitions have others; if not, all of its rounds count and it is marked disturbed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from bench.runs.contention import MOST_WAIT
 SETTING = ["length", "batch_size", "width"]
 CONTESTANT = ["cell", "kernel", "hidden_size"]
 COLUMNS = [*SETTING, "repetition", "round", "position", *CONTESTANT, "equal_width", "equal_parameters", "flops",
-           "parameters", "seconds", "waited"]  # fmt: skip
+           "parameters", "seconds", "waited", "stolen"]  # fmt: skip
 KERNELS = ("torch", "step")
 MATRIX_PRODUCT = "matrix product"  # the contestant that stands for the machine's own rate
 FASTEST = "fastest"  # each cell under whichever execution took less time in this setting
 MATCHINGS = {"width": "equal_width", "parameters": "equal_parameters"}
 
+MOST_STOLEN = 0.03  # of a core's time in a round: one tick of the system's counter in a third of a second on one core
 _FEWEST = 3  # repetitions with an undisturbed round, from which on only such rounds count
 
 Floats = NDArray[np.float64]
@@ -98,13 +99,15 @@ def meetings(turns: pd.DataFrame) -> Iterator[Meeting]:
 
 
 def undisturbed(turns: pd.DataFrame) -> pd.DataFrame:
-    """The turns of one setting's rounds in which threads hardly waited for a processor, by the rule for runs.
-
-    Where the system does not tell, that is every round.
-    """
+    """The turns of one setting's rounds that nobody disturbed."""
     rounds = turns.groupby(["repetition", "round"])
-    waited, seconds = rounds["waited"].transform("sum"), rounds["seconds"].transform("sum")
-    return turns[~(waited > MOST_WAIT * seconds)]
+    seconds, waited, stolen = (rounds[name].transform("sum") for name in ("seconds", "waited", "stolen"))
+    return turns[~((waited > MOST_WAIT * seconds) | (stolen > MOST_STOLEN * seconds))]
+
+
+def is_disturbed(seconds: float, waited: float, stolen: float) -> bool:
+    """Whether others disturbed a round; what a system does not tell (NaN) disturbs nothing. All of the whole round."""
+    return waited > MOST_WAIT * seconds or stolen > MOST_STOLEN * seconds
 
 
 def recurs(cell: str) -> bool:

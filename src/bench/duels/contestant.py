@@ -19,7 +19,7 @@ from bench.duels.plan import Contestant
 from bench.errors import UserError
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
-from bench.runs.contention import thread_seconds
+from bench.runs.contention import stolen_seconds, thread_seconds
 from bench.runs.identity import ResolvedRun
 
 Turn = Callable[[Batch], object]
@@ -101,22 +101,29 @@ def device_of(hardware: HardwareConfig) -> torch.device:
 @dataclass(frozen=True)
 class Timing:
     """One turn. seconds: it took;  waited: seconds that this process's threads waited for a processor meanwhile, all
-    threads together; NaN where the system does not tell."""
+    threads together;  stolen: seconds that other virtual machines took from a core, on average over those it may use;
+    both NaN where the system does not tell."""
 
     seconds: float
     waited: float
+    stolen: float
 
 
 def timed(turn: Turn, batch: Batch, device: torch.device) -> Timing:
     """Take one turn, the device at rest before and after it; on a GPU timed between two CUDA events."""
-    before = _waited()
+    waited, stolen = _waited(), _stolen()
     seconds = _seconds(turn, batch, device)
-    return Timing(seconds, _waited() - before)
+    return Timing(seconds, _waited() - waited, _stolen() - stolen)
 
 
 def _waited() -> float:
     threads = thread_seconds()
     return math.nan if threads is None else sum(waited for _, waited in threads.values())
+
+
+def _stolen() -> float:
+    seconds = stolen_seconds()
+    return math.nan if seconds is None else seconds
 
 
 def _seconds(turn: Turn, batch: Batch, device: torch.device) -> float:

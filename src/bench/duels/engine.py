@@ -12,12 +12,13 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import count
 
 import torch
 from torch import Tensor
 
+from bench.analysis.duel_meetings import is_disturbed
 from bench.data.batches import Batch
 from bench.data.module import PreparedData
 from bench.duels.contestant import MATRIX_PRODUCT_FLOPS, MatrixProduct, Trainee, Turn, timed
@@ -29,13 +30,14 @@ from bench.seeds import generator
 
 WARMUP_ROUNDS = 1
 LEAST_ROUNDS = 2
+PATIENCE = 2.0
 
 MATRIX_PRODUCT = Contestant("matrix product", "torch", 0, False, False, MATRIX_PRODUCT_FLOPS, 0)
 
 
 @dataclass(frozen=True)
 class TurnRow:
-    """One turn of one contestant. position: in its round, from 0;  seconds, waited: as in `Timing`."""
+    """One turn of one contestant. position: in its round, from 0;  seconds, waited, stolen: as in `Timing`."""
 
     repetition: int
     setting: Setting
@@ -44,6 +46,7 @@ class TurnRow:
     contestant: Contestant
     seconds: float
     waited: float
+    stolen: float
 
 
 class Duel:
@@ -87,22 +90,27 @@ class Duel:
             on_block()
 
     def _block(self, setting: Setting, repetition: int, seconds: float, least: int) -> list[TurnRow]:
-        """Timed rounds of one setting, after those that warm up, until so many seconds have passed. least: rounds."""
-        end = time.monotonic() + seconds
+        """Timed rounds of one setting, after those that warm up, until so many seconds have passed.
+
+        least: rounds at the least; until so many were undisturbed, a block lasts up to `PATIENCE` times as long.
+        """
+        began, quiet = time.monotonic(), 0
         turns = self._built(setting)
         order = generator(self.seed, "shuffle", repetition, self.plan.settings.index(setting))
         found: list[TurnRow] = []
         with _no_collection():
             for number in count(-WARMUP_ROUNDS):
-                if number >= least and time.monotonic() > end:
+                used = time.monotonic() - began
+                if number >= least and used > (seconds if quiet >= least else PATIENCE * seconds):
                     break
-                batch = self._next_batch(setting)
+                batch, rows = self._next_batch(setting), []
                 for position, place in enumerate(order.permutation(len(turns))):
                     contestant, turn = turns[place]
                     taken = timed(turn, batch, self.device)
-                    if number >= 0:
-                        row = TurnRow(repetition, setting, number, position, contestant, taken.seconds, taken.waited)
-                        found.append(row)
+                    rows.append(TurnRow(repetition, setting, number, position, contestant, *astuple(taken)))
+                if number >= 0:
+                    found += rows
+                    quiet += not _disturbed(rows)
         return found
 
     def _built(self, setting: Setting) -> Sequence[tuple[Contestant, Turn]]:
@@ -124,6 +132,11 @@ class Duel:
                 network = turn.module.network
                 found = operators_of(network.encoder, network.embedding.embedding_dim, self.device)
                 self.operators[contestant.cell, contestant.kernel] = found
+
+
+def _disturbed(rows: Sequence[TurnRow]) -> bool:
+    """Whether others disturbed these turns of one round."""
+    return is_disturbed(*(sum(getattr(row, name) for row in rows) for name in ("seconds", "waited", "stolen")))
 
 
 @contextmanager

@@ -91,8 +91,8 @@ def _measure(duel: Duel, console: Console) -> Measured:
     duel.prepare()
     repetitions, settings = duel.plan.duel.repetitions, len(duel.plan.settings)
     console.print(
-        f"measuring for about {minutes(repetitions * duel.seconds_a_repetition)}: {repetitions} repetitions; Ctrl-C "
-        "keeps what is complete by then", markup=False,
+        f"measuring for about {minutes(repetitions * duel.seconds_a_repetition)}, for up to twice as long where others "
+        f"disturb it: {repetitions} repetitions; Ctrl-C keeps what is complete by then", markup=False,
     )  # fmt: skip
     done, interrupted, contention, begun = 0, False, Contention(), time.monotonic()
     contention.start()

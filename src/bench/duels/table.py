@@ -15,7 +15,7 @@ def turns_table(turns: Sequence[TurnRow]) -> pd.DataFrame:
     """Columns: `bench.analysis.duel_meetings.COLUMNS`. seconds: of one training step."""
     rows = [
         {**asdict(turn.setting), **asdict(turn.contestant), "repetition": turn.repetition, "round": turn.round,
-         "position": turn.position, "seconds": turn.seconds, "waited": turn.waited}
+         "position": turn.position, "seconds": turn.seconds, "waited": turn.waited, "stolen": turn.stolen}
         for turn in turns
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from bench.distributed import gather
+from bench.processor import usable_cores
 
 # A timing is disturbed where one of these is exceeded. Chosen by measurement: docs/clock.md says how often the rule
 # calls a quiet run disturbed, and how often it misses one that was slowed down. Fractions as in a record.
@@ -145,6 +146,15 @@ def is_disturbed(reading: ContentionReading, seconds: float) -> bool | None:
     if wait is None:
         return steal > MOST_STEAL or other > MOST_OTHER_UNSEEN
     return steal > MOST_STEAL or other > MOST_OTHER or (wait > MOST_WAIT and other > LEAST_OTHER)
+
+
+def stolen_seconds() -> float | None:
+    """Seconds that other virtual machines have taken from a core that this process may use, on average over its cores.
+
+    None where the system does not tell. It counts for each core in ticks of (usually) a hundredth of a second.
+    """
+    cores = _core_seconds()
+    return cores["steal"] / usable_cores() if "steal" in cores else None
 
 
 def _core_seconds() -> dict[str, float]:
