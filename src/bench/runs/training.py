@@ -31,6 +31,7 @@ from bench.runs.clock import Timing, TrainingClock
 from bench.runs.contention import ContentionReading
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.folders import CHECKPOINT
+from bench.runs.gradient_flow import gradient_flow_fields
 from bench.runs.identity import ResolvedRun
 from bench.runs.memory import PeakMemory, forget_peak, peak_memory
 from bench.runs.probe import InferenceSpeed, KernelProbe, inference_speed
@@ -106,6 +107,7 @@ class Fit:
         self.evaluation: Evaluation | None = None
         self.inference: InferenceSpeed | None = None
         self.last_weights: dict[str, Tensor] = {}
+        self.flow: dict[str, object] = {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -139,6 +141,7 @@ class Fit:
             self.network, config.training, self.data.classes, planned, config.seed, frozen_epochs=frozen
         )
         batches = TextDataModule(self.data, config.training.batch_size, config.seed)
+        initial = copied_weights(self.network) if config.training.gradient_flow else {}
         try:
             self.trainer.fit(module, datamodule=batches, ckpt_path=saved, weights_only=True)
         finally:  # this process's own view: after a failure, others may be gone
@@ -152,6 +155,7 @@ class Fit:
         self.network.load_state_dict(self.selection.weights)
         self.evaluation = self._evaluate(module, batches)
         self.inference = self._inference()
+        self.flow = self._gradient_flow(initial)
 
     def _evaluate(self, module: Classifier, batches: TextDataModule) -> Evaluation:
         train = self.data.train
@@ -169,6 +173,14 @@ class Fit:
             test=None if self.data.test is None else quality,
             predictions=predictions,
         )
+
+    def _gradient_flow(self, initial: dict[str, Tensor]) -> dict[str, object]:
+        """Fields of the record: of the first weights and the best ones; in the first process while the others wait."""
+        fields: dict[str, object] = {}
+        if initial and is_first_process():
+            cell = self.resolved.config.model.cell
+            fields = gradient_flow_fields(self.network, cell, initial, self.data.validation)
+        return gather(fields)[0]
 
     def _inference(self) -> InferenceSpeed | None:
         """Of the best weights, in the first process while the others wait: they would take its processor."""
