@@ -115,7 +115,7 @@ def relative(norms: Floats) -> Floats:
 
 
 def decay_per_step(shares: Floats) -> float | None:
-    """The factor by which the median over texts changes from one token to the one before it; None where it has no slope.
+    """The factor by which the median over texts changes from one token to the one before; None without a slope.
 
     The slope of its logarithm over distance by Theil and Sen (Sen 1968), the median over all pairs of distances: an
     LSTM's ∂L/∂h drops once at the last step, whose state alone the loss reads, and that one step must not count for
