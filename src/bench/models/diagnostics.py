@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bench.data.batches import Batch
-from bench.models.cells import CELLS, State, Step
+from bench.declarations import declared
+from bench.models.cells import kind_of
+from bench.models.cells.kinds import State
 from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier
 
 Floats = NDArray[np.float64]
@@ -67,7 +69,7 @@ def gradient_flow(network: TextClassifier, cell: str, batches: Sequence[Batch]) 
     Raises: `ValueError` if the network does not recur.
     """
     layer = _top_layer(network)
-    unrolled = Unrolled(layer.forward_direction, CELLS[cell].step)
+    unrolled = Unrolled(layer.forward_direction, cell)
     observed = _with_top(network, unrolled)
     parts = [_of_batch(observed, unrolled, batch) for batch in batches]
     seen, (sigma, radius) = unrolled.activations, spectrum(layer.forward_direction)
@@ -110,31 +112,36 @@ class Unrolled(nn.Module):
     batch, (batch,), whose activations are counted.
     """
 
-    def __init__(self, direction: nn.Module, step: Step) -> None:
+    def __init__(self, direction: nn.Module, cell: str) -> None:
         super().__init__()
         self.direction = copy.deepcopy(direction)
-        self.step = step
+        self.cell = cell
         self.states: list[State] = []
         self.lengths = torch.zeros(0, dtype=torch.int64)
         self.activations = Activations()
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
         """States of every step, as PyTorch's modules return them. (batch, time, input) → (batch, time, hidden)."""
-        weights = dict(self.direction.named_parameters())
-        products = F.linear(inputs, weights["weight_ih_l0"], weights["bias_ih_l0"])
-        state = self._initial(inputs)
+        products, weights = self._prepared(inputs)
+        size = self.direction.get_parameter("weight_ih_l0").shape[0] // declared(self.cell).gates
+        state: State = (inputs.new_zeros(len(inputs), size),) * declared(self.cell).states
         self.states = []
-        for time in range(inputs.shape[1]):
+        for time, values in enumerate(products.unbind(1)):
             self.activations.valid = time < self.lengths
             with self.activations:
-                state = self.step(products[:, time], state, weights["weight_hh_l0"], weights["bias_hh_l0"])
+                state = kind_of(self.cell).step(values, state, *weights)
             self.states.append(state)
         return torch.stack([state[0] for state in self.states], dim=1), None
 
-    def _initial(self, inputs: Tensor) -> State:
-        """Zeros, as many tensors as a state of the cell has."""
-        hidden = inputs.new_zeros(len(inputs), int(self.direction.hidden_size))  # type: ignore[arg-type]
-        return (hidden, hidden) if self.step is CELLS["lstm"].step else (hidden,)
+    def _prepared(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The products of all inputs with their bias, and the weights that every step takes."""
+        weights, normalise = dict(self.direction.named_parameters()), kind_of(self.cell).normalise
+        further = tuple(weights[weight.name] for weight in declared(self.cell).further)
+        products = F.linear(inputs, weights["weight_ih_l0"])
+        if normalise is not None:
+            products, further = normalise(products, further[0]), further[1:]
+        recurrent = (weights[name] for name in ("weight_hh_l0", "bias_hh_l0") if name in weights)
+        return products + weights["bias_ih_l0"], (*recurrent, *further)
 
 
 class Activations(TorchFunctionMode):
