@@ -89,18 +89,20 @@ def gradient_flow_fields(
 
 
 def flow_batches(network: TextClassifier, texts: Texts) -> list[Batch]:
-    """Up to `TEXTS` texts, evenly over those of the split that are no shorter than its median, longest first.
-
-    So every one of them reaches as far back as the median text.
-    """
+    """The texts that gradients are measured on, longest first."""
     lengths = texts.lengths
-    long = np.flatnonzero(lengths >= np.median(lengths))
-    rows = long[np.linspace(0, len(long) - 1, min(len(long), TEXTS)).round().astype(np.int64)]
+    rows = chosen_rows(lengths)
     rows = rows[np.argsort(-lengths[rows], kind="stable")]
     size = texts_a_batch(network, int(lengths[rows[0]]))
     dataset = BatchDataset(texts)
     parts = [rows[first : first + size] for first in range(0, len(rows), size)]
     return [dataset[Share(part, np.ones(len(part), np.float32))] for part in parts]
+
+
+def chosen_rows(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Up to `TEXTS` rows, evenly over the texts that are no shorter than the median one: each reaches as far back."""
+    long = np.flatnonzero(lengths >= np.median(lengths))
+    return long[np.linspace(0, len(long) - 1, min(len(long), TEXTS)).round().astype(np.int64)]
 
 
 def relative(norms: Floats) -> Floats:
