@@ -66,7 +66,7 @@ def document_name(records: pd.DataFrame) -> str:
 
 
 def labelled(records: pd.DataFrame) -> pd.DataFrame:
-    """With columns `task`, the data, and `arm`: the cell, and the beginning of the run's id where a cell comes twice."""
+    """With columns `task`, the data, and `arm`: the cell, with the beginning of the run's id if a cell comes twice."""
     cells = records["model.cell"].astype(str)
     twice = cells.duplicated(keep=False)
     triples = zip(cells, records["run_id"], twice, strict=True)
