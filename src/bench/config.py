@@ -15,15 +15,16 @@ from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from bench.declarations import check_cell, declared, is_recurrent
 from bench.errors import UserError, did_you_mean
 
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
+Cell = Annotated[str, AfterValidator(check_cell)]  # or a baseline, which does not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
 Probe = Literal["parity", "anbn", "negation", "agreement"]
@@ -33,8 +34,6 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-
-_WITHOUT_RECURRENCE = ("attention", "bag", "linear")  # cells that read no text step by step
 
 _SCHEMA = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -352,13 +351,12 @@ def _check_combinations(config: BenchConfig) -> None:
             f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: "
             "use model.output=softmax"
         )
-    if config.model.forget_bias is not None and config.model.cell != "lstm":
-        raise UserError(
-            f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
-        )
+    cell = config.model.cell
+    if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
+        raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
-    if config.training.tbptt is not None and config.model.cell in _WITHOUT_RECURRENCE:
+    if config.training.tbptt is not None and not is_recurrent(config.model.cell):
         raise UserError(
             f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
             "recur: remove it or use a recurrent cell, such as model=gru"

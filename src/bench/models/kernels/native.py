@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.declarations import declared
 from bench.models.kernels.compiler import CompilerError, library
 from bench.models.kernels.self_check import largest_error
 from bench.models.sizes import GATES
 
 _CELLS = {"rnn": 0, "gru": 1, "lstm": 2}  # as in gates.hpp
 _COLUMNS = {"rnn": 1, "gru": 4, "lstm": 4}  # of the gradients before the gates, in hidden sizes
-_TWO_STATES = ("lstm",)  # h, and c in what `forward` saves
 _NUMBERS = {torch.float32: "float", torch.float64: "double"}  # in C++: a library for each, built when first wanted
 
 _operators = torch.library.Library("bench", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ def backward(
 
 def state_after(cell: str, states: Tensor, saved: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What is held after the last step of a recurrence that read from first to last; from what `forward` returned."""
-    return (states[-1], saved[1][-1]) if cell in _TWO_STATES else (states[-1],)
+    return (states[-1], saved[1][-1]) if declared(cell).states == 2 else (states[-1],)
 
 
 class _Library:
