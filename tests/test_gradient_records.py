@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
@@ -164,11 +163,3 @@ def test_means_over_runs_are_those_of_factors(study: Study) -> None:
     alone = flow_curves(labelled(frame_of([record])))
     assert curves["median"].to_numpy() == pytest.approx(alone["median"].to_numpy() / 2, rel=1e-6)
     assert gradient_document(frame_of(pair)).sections[0].blocks
-
-
-def test_the_sweep_composes_with_it(study: Study) -> None:
-    done = study.command("-m", "+sweep=gradients", "dry_run=true", f"results={study.results}")
-    assert done.returncode == 0, done.stderr
-    assert "rnn" in done.stdout
-    assert "lstm" in done.stdout
-    assert not Path(study.results / "runs").exists() or not list((study.results / "runs").iterdir())

@@ -8,7 +8,7 @@ is the sum of what entered on the way. For cells with a cell state, ‖∂L/∂c
 carousel (Hochreiter & Schmidhuber 1997); ∂L/∂h_t then leaves out what c_t itself hands on.
 
 States are those of the cells' equations (`*_step`), taken one by one under autograd with the weights of the network in
-float64, in which 10⁻³⁰⁰ is not zero yet. Dropout is off. Of a stack, the top layer is looked at; of two directions, the
+float64, in which 10⁻³⁰⁰ is not zero yet. Dropout is off, and so is truncation (`training.tbptt`). Of a stack, the top layer is looked at; of two directions, the
 one that reads forwards.
 """
 
@@ -211,6 +211,8 @@ def _with_top(network: TextClassifier, unrolled: Unrolled) -> TextClassifier:
     network.eval()
     observed = copy.deepcopy(network, {id(network.embedding): _InDouble(network.embedding)})
     _top_layer(observed).forward_direction = unrolled
+    assert isinstance(observed.encoder, RecurrentEncoder)
+    observed.encoder.truncate(None)
     return observed.double().cpu().eval()
 
 
