@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
 import bench
 from bench.__main__ import main
-from bench.analysis.gradient_flow import BEST, FIRST, flow_curves, flow_numbers
+from bench.analysis.gradient_flow import BEST, FIRST, HIDDEN, flow_curves, flow_numbers
 from bench.analysis.repetition import QUALITY
 from bench.compose import compose
 from bench.data.module import prepare
 from bench.report.document import Document
+from bench.report.figures_gradients import gradient_flow as drawn_flow
 from bench.report.gradients import gradient_document, labelled
 from bench.report.question import Question
 from bench.report.sections import compose_report
@@ -163,3 +165,20 @@ def test_means_over_runs_are_those_of_factors(study: Study) -> None:
     alone = flow_curves(labelled(frame_of([record])))
     assert curves["median"].to_numpy() == pytest.approx(alone["median"].to_numpy() / 2, rel=1e-6)
     assert gradient_document(frame_of(pair)).sections[0].blocks
+
+
+def test_the_figure_shows_what_a_step_in_float32_could_notice() -> None:
+    rows = [
+        {"task": "corpus", "arm": arm, "moment": BEST, "state": HIDDEN, "runs": 1, "distance": float(distance),
+         "low": factor**distance / 2, "median": factor**distance, "high": factor**distance * 2}
+        for arm, factor in (("rnn", 0.1), ("lstm", 0.99)) for distance in range(30)
+    ]  # fmt: skip
+    figure = drawn_flow(pd.DataFrame(rows), ("rnn", "lstm"), 32)
+    assert figure is not None
+    assert "n = 2 curves" in figure.title
+    assert min(float(str(row["low"])) for row in figure.rows) >= 1e-12
+    reached = {
+        arm: max(float(str(row["distance"])) for row in figure.rows if row["arm"] == arm) for arm in ("rnn", "lstm")
+    }
+    assert reached == {"rnn": 12.0, "lstm": 29.0}
+    assert drawn_flow(pd.DataFrame(rows).iloc[:0], ("rnn", "lstm"), 32) is None

@@ -25,6 +25,7 @@ _MEANS = {
     "singular_value": "recurrent_singular_value", "spectral_radius": "recurrent_spectral_radius",
     "derivative": "activation_derivative", "saturation": "gate_saturation",
 }  # fmt: skip
+_CURVE = ("distance", "low", "median", "high")
 _SMALLEST = np.finfo(float).tiny
 
 
@@ -74,9 +75,6 @@ def flow_curves(runs: pd.DataFrame) -> pd.DataFrame:
                     place = {"task": task, "arm": arm, "moment": moment, "state": state, "runs": len(found)}
                     rows += [place | dict(zip(_CURVE, point, strict=True)) for point in _together(found).tolist()]
     return pd.DataFrame(rows, columns=["task", "arm", "moment", "state", "runs", *_CURVE])
-
-
-_CURVE = ("distance", "low", "median", "high")
 
 
 def half_life(decay: object) -> float | None:

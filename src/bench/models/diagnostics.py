@@ -8,8 +8,8 @@ is the sum of what entered on the way. For cells with a cell state, ‖∂L/∂c
 carousel (Hochreiter & Schmidhuber 1997); ∂L/∂h_t then leaves out what c_t itself hands on.
 
 States are those of the cells' equations (`*_step`), taken one by one under autograd with the weights of the network in
-float64, in which 10⁻³⁰⁰ is not zero yet. Dropout is off, and so is truncation (`training.tbptt`). Of a stack, the top layer is looked at; of two directions, the
-one that reads forwards.
+float64, in which 10⁻³⁰⁰ is not zero yet. Dropout is off, and so is truncation (`training.tbptt`). Of a stack, the top
+layer is looked at; of two directions, the one that reads forwards.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Activations(TorchFunctionMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.valid = torch.zeros(0, dtype=torch.bool)
         self._derivatives, self._activations, self._saturated, self._gates = 0.0, 0, 0, 0
 
