@@ -27,7 +27,9 @@ def follow(
     return torch.stack(states), state
 
 
-def check_step(cell: str, kind: CellKind, weight_hidden: Tensor, bias_hidden: Tensor, further: tuple[Tensor, ...]) -> None:
+def check_step(
+    cell: str, kind: CellKind, weight_hidden: Tensor, bias_hidden: Tensor, further: tuple[Tensor, ...]
+) -> None:
     """Try one step of another package's cell on zeros, whose shapes nobody here has tested.
 
     Raises: `UserError`, one line, if it fails or gives something else than declared.
