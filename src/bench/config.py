@@ -140,6 +140,7 @@ class TrainingConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Positive | None = 1.0
+    tbptt: Count | None = None
     patience: Count | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
@@ -355,6 +356,11 @@ def _check_combinations(config: BenchConfig) -> None:
         raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
+    if config.training.tbptt is not None and not is_recurrent(config.model.cell):
+        raise UserError(
+            f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
+            "recur: remove it or use a recurrent cell, such as model=gru"
+        )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:

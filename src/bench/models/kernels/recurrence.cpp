@@ -21,6 +21,8 @@ template <typename Real> struct Problem {
     Real* states;                 // (time, batch, hidden)
     const Real* arriving;         // (time, batch, hidden): gradients of the states
     Real* gradients;              // (time, batch, gradients * hidden)
+    const Real* initial;          // (batch, hidden): h before the first step, without lengths only; null: zero
+    const Real* initial_carousel; // (batch, hidden): LSTM, c likewise
 
     bool holds(std::size_t time, std::size_t text) const { return !lengths || std::int64_t(time) < lengths[text]; }
     // The steps a slice of texts needs: its longest one.
@@ -105,14 +107,15 @@ void forward_slice(const Problem<Real>& p, std::size_t first, std::size_t end, c
     for (std::size_t step = 0; step < longest; ++step) {
         const std::size_t time = p.lengths ? longest - 1 - step : step;
         const std::size_t before = (p.lengths ? time + 1 : time - 1) * p.batch + first, now = time * p.batch + first;
-        const Real* previous = step ? p.states + before * H : weights.zeros;
-        const std::size_t stride = step ? H : 0;
+        const Real* previous = step ? p.states + before * H : p.initial ? p.initial + first * H : weights.zeros;
+        const std::size_t stride = step || p.initial ? H : 0;
         multiply(rows, previous, stride, weights.gates, p.gates + now * G, G, true);
         if constexpr (cell == GRU) multiply(rows, previous, stride, weights.candidate, p.extra + now * H, H, false);
         for (std::size_t row = 0; row < rows; ++row) {
             const std::size_t at = (now + row) * H;
             if (p.holds(time, first + row)) {
-                const Real* carousel = step && cell == LSTM ? p.extra + (before + row) * H : weights.zeros;
+                const Real* begun = p.initial_carousel ? p.initial_carousel + (first + row) * H : weights.zeros;
+                const Real* carousel = step && cell == LSTM ? p.extra + (before + row) * H : begun;
                 apply_gates<Real, cell>({p.gates + (now + row) * G, p.extra + at, previous + row * stride, carousel,
                                          p.states + at, cell == GRU ? p.bias + 3 * H : weights.zeros}, H);
             } else {
@@ -143,8 +146,11 @@ void backward_slice(const Problem<Real>& p, std::size_t first, std::size_t end, 
                 continue;
             }
             const std::size_t at = (now + row) * H;
-            const Real* previous = started ? p.states + (before + row) * H : weights.zeros;
-            const Real* carousel = started && cell == LSTM ? p.extra + (before + row) * H : weights.zeros;
+            const std::size_t text = (first + row) * H;
+            const Real* begun = p.initial ? p.initial + text : weights.zeros;
+            const Real* carousel_begun = p.initial_carousel ? p.initial_carousel + text : weights.zeros;
+            const Real* previous = started ? p.states + (before + row) * H : begun;
+            const Real* carousel = started && cell == LSTM ? p.extra + (before + row) * H : carousel_begun;
             differentiate_gates<Real, cell>({p.gates + (now + row) * G, p.extra + at, p.states + at, previous, carousel,
                                              p.arriving + at, from_later + row * H, carousel_gradient + row * H,
                                              gradients}, H);
@@ -187,16 +193,21 @@ template <typename Real> int run(int cell, const Problem<Real>& p, bool forward,
 
 EXPORTED int bench_forward(int cell, std::size_t steps, std::size_t batch, std::size_t hidden,
                            const std::int64_t* lengths, const REAL* weight, const REAL* bias, REAL* gates, REAL* extra,
-                           REAL* states, bench::Launch launch, int threads) {
+                           REAL* states, const REAL* initial, const REAL* initial_carousel, bench::Launch launch,
+                           int threads) {
     return bench::run<REAL>(
-        cell, {steps, batch, hidden, lengths, weight, bias, gates, extra, states, nullptr, nullptr}, true,
-        {launch, threads});
+        cell,
+        {steps, batch, hidden, lengths, weight, bias, gates, extra, states, nullptr, nullptr, initial, initial_carousel},
+        true, {launch, threads});
 }
 
 EXPORTED int bench_backward(int cell, std::size_t steps, std::size_t batch, std::size_t hidden,
                             const std::int64_t* lengths, const REAL* weight, REAL* gates, REAL* extra, REAL* states,
-                            const REAL* arriving, REAL* gradients, bench::Launch launch, int threads) {
+                            const REAL* arriving, REAL* gradients, const REAL* initial, const REAL* initial_carousel,
+                            bench::Launch launch, int threads) {
     return bench::run<REAL>(
-        cell, {steps, batch, hidden, lengths, weight, nullptr, gates, extra, states, arriving, gradients}, false,
-        {launch, threads});
+        cell,
+        {steps, batch, hidden, lengths, weight, nullptr, gates, extra, states, arriving, gradients, initial,
+         initial_carousel},
+        false, {launch, threads});
 }
