@@ -52,6 +52,10 @@ class ModelConfig:
     kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
+    chrono: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    weight_drop: Probability = 0.0
+    recurrent_dropout: Probability = 0.0
+    variational: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
