@@ -35,6 +35,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
+_WITHOUT_RECURRENCE = ("attention", "bag", "linear")  # cells that read no text step by step
+
 _SCHEMA = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -144,6 +146,7 @@ class TrainingConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Positive | None = 1.0
+    tbptt: Count | None = None
     patience: Count | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
@@ -359,6 +362,11 @@ def _check_combinations(config: BenchConfig) -> None:
         raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
+    if config.training.tbptt is not None and config.model.cell in _WITHOUT_RECURRENCE:
+        raise UserError(
+            f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
+            "recur: remove it or use a recurrent cell, such as model=gru"
+        )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:

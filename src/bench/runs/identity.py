@@ -33,6 +33,8 @@ _NOT_SCIENCE = {
 }  # fmt: skip
 # Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
 _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
+# Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
+_LATER: dict[str, Scalar] = {"training.tbptt": None}
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {
@@ -183,10 +185,18 @@ def _science(config: BenchConfig) -> dict[str, Scalar]:
     sections = {name: getattr(config, name) for name in GROUPS}  # no other group holds science
     leaves = [leaf for name, section in sections.items() for leaf in flatten(section, f"{name}.")]
     return {
-        **{key: value for key, value in leaves if is_science(key) and key not in _GENERATED},
+        **{
+            key: value
+            for key, value in leaves
+            if is_science(key) and key not in _GENERATED and not _is_idle(key, value)
+        },
         "seed": config.seed,
         "precision": config.hardware.precision,
     }
+
+
+def _is_idle(key: str, value: Scalar) -> bool:
+    return key in _LATER and value == _LATER[key]
 
 
 def _search(config: BenchConfig) -> dict[str, Scalar]:
