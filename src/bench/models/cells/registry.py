@@ -10,9 +10,10 @@ from bench.errors import UserError
 from bench.models.cells.gru import GRU_CELLS
 from bench.models.cells.kinds import CellKind
 from bench.models.cells.lstm import LSTM_CELLS
+from bench.models.cells.minimal import MINIMAL_CELLS
 from bench.models.cells.rnn import RNN_CELLS
 
-CELLS: dict[str, CellKind] = {**RNN_CELLS, **GRU_CELLS, **LSTM_CELLS}
+CELLS: dict[str, CellKind] = {**RNN_CELLS, **GRU_CELLS, **LSTM_CELLS, **MINIMAL_CELLS}
 
 
 def kind_of(cell: str) -> CellKind:
