@@ -34,7 +34,10 @@ _NOT_SCIENCE = {
 # Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
 _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
 # Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
-_LATER: dict[str, Scalar] = {"training.tbptt": None}
+_LATER: dict[str, Scalar] = {
+    "training.tbptt": None,
+    "model.chrono": None, "model.weight_drop": 0.0, "model.recurrent_dropout": 0.0, "model.variational": False,
+}  # fmt: skip
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {

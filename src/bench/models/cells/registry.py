@@ -14,6 +14,7 @@ from bench.models.cells.lstm import LSTM_CELLS
 from bench.models.cells.lstm_gates import LSTM_GATES_CELLS
 from bench.models.cells.lstm_layernorm import LSTM_LAYERNORM_CELLS
 from bench.models.cells.lstm_peephole import LSTM_PEEPHOLE_CELLS
+from bench.models.cells.minimal import MINIMAL_CELLS
 from bench.models.cells.rnn import RNN_CELLS
 
 CELLS: dict[str, CellKind] = {
@@ -24,6 +25,7 @@ CELLS: dict[str, CellKind] = {
     **LSTM_GATES_CELLS,
     **LSTM_PEEPHOLE_CELLS,
     **LSTM_LAYERNORM_CELLS,
+    **MINIMAL_CELLS,
 }
 
 
