@@ -23,7 +23,7 @@ from bench.errors import UserError, did_you_mean
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
+Cell = Literal["rnn", "lstm", "gru", "bag", "attention", "linear"]  # the last three do not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
 Probe = Literal["parity", "anbn", "negation", "agreement"]
@@ -52,6 +52,11 @@ class ModelConfig:
     kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
+    ngrams: Annotated[int, Field(ge=1, le=4)] = 2
+    minimum_texts: Count = 1
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
+        default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -352,6 +357,11 @@ def _check_combinations(config: BenchConfig) -> None:
     if config.model.forget_bias is not None and config.model.cell != "lstm":
         raise UserError(
             f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
+        )
+    if config.model.cell == "linear" and config.data.task != "classification":
+        raise UserError(
+            f"model=linear labels whole texts, and data={config.data.name} is for {config.data.task}: "
+            "choose a recurrent cell, as in model=gru"
         )
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
