@@ -2,9 +2,9 @@
 
 RUN_ID may be the beginning of one, or `latest`: of the finished runs with weights, the one started last. FILE takes the
 place of standard input. Every line, an empty one too, gets one line of JSON, in the same order and as soon as it has
-arrived: label, probability (the label's), probabilities (of every class), unseen. `unseen` is true where no word that
-was read has a vector of its own, so that the answer says nothing of the text. text=true repeats the text in front. Texts
-are cleaned and cut as in training (data.max_length). Exit code 0 when the input ends.
+arrived: label, probability (the label's), probabilities (of every class), unseen. `unseen` is true where no token that
+was read has a vector of its own, so that the answer says nothing of the text. text=true repeats the text in front.
+Texts are cleaned and cut as in training (data.max_length).
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ def _parse(arguments: Sequence[str]) -> Request:
 @contextmanager
 def _opened(file: Path | None) -> Iterator[int]:
     """The descriptor to read from, unbuffered."""
+    if file is None and sys.stdin is None:
+        raise UserError(f"predict: there is no standard input; name a file with one text a line ({USAGE})")
     if file is None:
         yield sys.stdin.fileno()
         return
