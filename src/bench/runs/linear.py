@@ -7,6 +7,7 @@ What stands around it is that of any other fit: texts, splits, quality, files, r
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from bench.runs.progress import Pace
 from bench.runs.training import Fit, evaluation_of
 
 # Fields of a record that mean nothing here; those of word vectors and of the clock of steps are absent already.
-_ABSENT = ("best_epoch", "epochs_run", "steps", "warmup_steps", "hidden_size_resolved", "embedding_dimension")
+_ABSENT = ("best_epoch", "epochs_run", "steps", "warmup_steps", "hidden_size_resolved", "embedding_dimension",
+           "epochs_to_target")  # fmt: skip
 
 
 class LinearFit(Fit):
@@ -85,20 +87,28 @@ class LinearFit(Fit):
         """The clock stands still while validation is read."""
         self._check_classes()
         model, train = self.resolved.config.model, self.data.train
-        self.clock.start()
+        self._go_on()
         rows = len(self.data.vocabulary)
         network = without_weights(train, model.ngrams, model.minimum_texts, rows, self.data.classes)
         self.linear = network
         found = solutions(feature_matrix(network, train), train.labels, self.data.classes, self.strengths)
         for number, solution in enumerate(found, 1):
             take_over(network, solution)
-            self.clock.stop()
+            self._pause()
             self.readings.append(self.clock.seconds)
             quality, _ = self._evaluate_on(self.data.validation)
             if self.selection.consider(quality, number, network):
                 self.chosen = self.strengths[number - 1]
             self.curve.add(self.trainer, _row(number, quality))
-            self.clock.start()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self.clock.contention.start()
+        self._begun = time.perf_counter()
+
+    def _pause(self) -> None:
+        self.clock.seconds += time.perf_counter() - self._begun
+        self.clock.contention.stop()
 
     def _check_classes(self) -> None:
         """Raises: `UserError` if there is nothing to tell apart."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.config import BenchConfig, Kernel
 from bench.data.batches import Texts
@@ -23,6 +23,8 @@ from bench.data.tokens.text import TokenRules, encode_texts
 from bench.data.tokens.vocabulary import SPECIAL_WORDS, UNKNOWN
 from bench.errors import UserError
 from bench.models.encoder import TextClassifier
+from bench.models.ngrams import NgramClassifier
+from bench.models.sizes import LINEAR
 from bench.runs.record import RunRecord
 from bench.runs.recorded import config_without_files
 from bench.runs.store import Store
@@ -60,14 +62,14 @@ class TrainedRun:
 
     record: RunRecord
     config: BenchConfig
-    network: TextClassifier
+    network: TextClassifier | NgramClassifier
     labels: list[str]
     vocabulary: Mapping[str, int]
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return self.network.embedding.weight.device
+        return next(self.network.parameters()).device
 
     @property
     def precision(self) -> AbstractContextManager[object]:
@@ -177,7 +179,9 @@ def load(store: Store, run: str, device: str = "cpu") -> TrainedRun:
     return TrainedRun(record, config, network, list(learned.labels), vocabulary)
 
 
-def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> TextClassifier:
+def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> TextClassifier | NgramClassifier:
+    if config.model.cell == LINEAR:
+        return _linear(config, record, path, learned)
     try:
         weights = load_file(path)
         vectors = weights[_VECTORS]
@@ -197,6 +201,23 @@ def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learne
         seed=config.seed,
         kernel=next((kernel for kernel in get_args(Kernel) if kernel == record.kernel), "torch"),
     )
+    _give(network, weights, record)
+    return network
+
+
+def _linear(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> NgramClassifier:
+    try:
+        weights = load_file(path)
+        features = len(weights["keys"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise damaged(path, error) from None
+    rows = SPECIAL_WORDS + len(learned.words)
+    network = NgramClassifier(config.model.ngrams, rows, len(learned.labels), features)
+    _give(network, weights, record)
+    return network
+
+
+def _give(network: nn.Module, weights: dict[str, Tensor], record: RunRecord) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -205,7 +226,6 @@ def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learne
             f"the weights of run {record.run_id} do not fit this version of the program ({reason}): run it again with "
             "force=true keep=best, or use the version that recorded it"
         ) from None
-    return network
 
 
 def _device(name: str) -> torch.device:
