@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,20 +174,28 @@ def test_mistakes_are_one_line_before_anything_is_read(study: Study, record: Run
         assert done.stdout == b""
 
 
-def test_other_code_than_trained_it_is_told_and_answers_all_the_same(study: Study, tmp_path: Path) -> None:
-    old = Study(tmp_path)
+def copied(study: Study, folder: Path, **changes: str) -> Study:
+    """The same run in another results folder, with some fields of its record changed."""
+    copy = Study(folder)
     (path,) = study.results.glob("runs/*/*/record.json")
-    folder = old.results / path.parent.relative_to(study.results)
-    folder.mkdir(parents=True)
-    for file in path.parent.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    tree = json.loads(path.read_text())
-    (folder / "record.json").write_text(json.dumps({**tree, "code_version": "0123456789ab"}))
-    done = predicted(old, "latest", given="goal\n")
+    place = copy.results / path.parent.relative_to(study.results)
+    shutil.copytree(path.parent, place)
+    (place / "record.json").write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return copy
+
+
+def test_other_code_than_trained_it_is_told_and_answers_all_the_same(study: Study, tmp_path: Path) -> None:
+    done = predicted(copied(study, tmp_path, code_version="0123456789ab"), "latest", given="goal\n")
     assert len(answers(done)) == 1
     assert done.stderr.startswith(b"bench: run ")
     assert b"was trained by code 0123456789ab, and this is " in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_run_of_another_task_is_refused(study: Study, record: RunRecord, tmp_path: Path) -> None:
+    done = predicted(copied(study, tmp_path, **{"data.task": "tagging"}), "latest", given="goal\n")
+    assert_one_line(done, f"run {record.run_id} was trained for data.task=tagging (data=local)")
+    assert done.stdout == b""
 
 
 def test_help_says_what_comes_out(study: Study) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_a_run_without_weights_gets_them_by_the_command_that_is_named(study: Stu
         bench.load(results=study.results)
     with pytest.raises(UserError, match=f"run {record.run_id} kept no weights") as caught:
         loaded(study, record.run_id)
-    command = str(caught.value).split("`")[1].split()
+    command = shlex.split(str(caught.value).split("`")[1])
     assert command[:4] == ["python", "-m", "bench", "reproduce"]
     assert reproduce(command[4:]) == 0
     trained = loaded(study, record.run_id)

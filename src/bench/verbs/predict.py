@@ -23,7 +23,7 @@ from bench.errors import UserError, did_you_mean, notice
 from bench.processor import limit_spinning, usable_cores
 from bench.runs.environment import code_version
 from bench.runs.store import Store
-from bench.runs.weights import find_weights
+from bench.runs.weights import check_labels_texts, find_weights
 from bench.verbs.arriving_lines import arriving_lines
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def predict(arguments: Sequence[str]) -> int:
     """
     request = _parse(arguments)
     store = Store(request.results)
-    find_weights(store, request.run)  # a wrong id is answered before torch is imported
+    record, _ = find_weights(store, request.run)  # a wrong one is answered before torch is imported
+    check_labels_texts(record)
     with _opened(request.file) as descriptor:
         trained = _loaded(store, request)
         if os.isatty(descriptor):
@@ -114,7 +115,7 @@ def _opened(file: Path | None) -> Iterator[int]:
 
 
 def _loaded(store: Store, request: Request) -> TrainedRun:
-    """The run, ready: what is set up at the first use is set up, and a run of another task refused."""
+    """The run, ready: what is set up at the first use is set up."""
     limit_spinning()
     import torch
 
