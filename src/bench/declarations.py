@@ -17,7 +17,7 @@ from typing import Literal
 from bench.errors import UserError, did_you_mean
 
 GROUP = "bench.cells"  # of entry points
-BASELINES = ("attention", "bag")  # encoders that do not recur
+BASELINES = ("attention", "bag", "linear")  # do not recur; every further one has fewer keys of effect
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
