@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.config import HardwareConfig
+from bench.declarations import is_recurrent
 from bench.errors import UserError
-from bench.models.diagnostics import recurs
 from bench.runs.gradient_flow import gradient_flow_fields
 from bench.runs.identity import ResolvedRun, resolve
 from bench.runs.record import RunRecord, Status
@@ -14,6 +14,7 @@ from bench.runs.recorded import config_of
 from bench.runs.store import Store
 from bench.runs.trained import TrainedRun, load
 from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+from bench.runs.weights import LATEST
 
 
 def record_with_flow(store: Store, run: str) -> RunRecord:
@@ -24,21 +25,27 @@ def record_with_flow(store: Store, run: str) -> RunRecord:
     Raises: `UserError` if there is no such run, it does not recur, it kept neither weights nor its gradient flow, or
     the corpus and word vectors that it was trained on are not there.
     """
-    if run != "latest":
-        executions = store.executions(store.find(run).run_id)
-        finished = [one for one in executions if one.status is Status.FINISHED]
-        kept = next((one for one in finished if one.gradient_flow), None)
-        if kept is not None:
-            return kept
+    if run != LATEST:
+        record = store.find(run)
+        _check_recurs(record)
+        finished = [one for one in store.executions(record.run_id) if one.status is Status.FINISHED]
+        if kept := [one for one in finished if one.gradient_flow]:
+            return kept[0]
     trained = load(store, run)
+    _check_recurs(trained.record)
     if trained.record.gradient_flow:
         return trained.record
-    if not recurs(trained.network):
-        raise UserError(
-            f"run {trained.record.run_id} is of model={trained.config.model.cell}, which has no states that follow "
-            "each other: --gradients looks at recurrent cells"
-        )
     return replace(trained.record, **_measured(trained, store))  # type: ignore[arg-type]
+
+
+def _check_recurs(record: RunRecord) -> None:
+    """Raises: `UserError` for a model in which no state follows another one."""
+    cell = str(record.config.get("model.cell"))
+    if not is_recurrent(cell):
+        raise UserError(
+            f"run {record.run_id} is of model={cell}, which has no states that follow each other: --gradients looks at "
+            "recurrent cells"
+        )
 
 
 def _measured(trained: TrainedRun, store: Store) -> dict[str, object]:

@@ -21,8 +21,11 @@ from bench.models.kernels.compiler import CompilerError, library
 from bench.models.kernels.self_check import largest_error
 from bench.models.sizes import GATES
 
-_CELLS = {"rnn": 0, "gru": 1, "lstm": 2}  # as in gates.hpp
-_COLUMNS = {"rnn": 1, "gru": 4, "lstm": 4}  # of the gradients before the gates, in hidden sizes
+_CELLS = (
+    "rnn", "gru", "lstm", "rnn_relu", "lstm_cifg", "lstm_noforget", "lstm_peephole", "mgu", "gru_reset_before",
+)  # fmt: skip  # in the order of gates.hpp
+_COLUMNS = GATES | {"gru": 4}  # of the gradients before the gates, in hidden sizes
+_ONLY_STATES = ("rnn", "rnn_relu")  # cells whose backward pass needs nothing else
 _NUMBERS = {torch.float32: "float", torch.float64: "double"}  # in C++: a library for each, built when first wanted
 
 _operators = torch.library.Library("bench", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -65,13 +68,14 @@ def forward(
 
     products: (time, batch, gates · hidden) = x W_ih^T + b_ih, overwritten;  weight_hidden: (gates · hidden, hidden);
     bias_hidden: (gates · hidden,) = b_hh; what of b_ih the products lack may be in it, for a GRU's candidate, whose two
-    biases a gate keeps apart, as (hidden,) more;  lengths: None to read from the first step to the last; (batch,) int64
-    to read each text from its own last token to its first;  initial: the state before the first step, (batch, hidden)
-    each: h, of an LSTM c, too; zero where there is none, and always where lengths are given.
+    biases a gate keeps apart, as (hidden,) more; then the cell's further weights;  lengths: None to read from the first
+    step to the last; (batch,) int64 to read each text from its own last token to its first;  initial: the state before
+    the first step, (batch, hidden) each: h, of an LSTM c, too; zero where there is none, and always where lengths are
+    given.
     Returns: states (time, batch, hidden), zero at padding where lengths are given; what `backward` wants.
     """
     states, extra = torch.ops.bench.native_forward(cell, products, weight_hidden, bias_hidden, lengths, list(initial))
-    return states, () if cell == "rnn" else (products, extra)
+    return states, () if cell in _ONLY_STATES else (products, extra, *([bias_hidden] if _further(cell) else []))
 
 
 def backward(
@@ -100,6 +104,11 @@ def state_after(cell: str, states: Tensor, saved: tuple[Tensor, ...]) -> tuple[T
     return (states[-1], saved[1][-1]) if declared(cell).states == 2 else (states[-1],)
 
 
+def _further(cell: str) -> int:
+    """Values of further weights for each hidden unit."""
+    return sum(weight.per_unit for weight in declared(cell).further)
+
+
 class _Library:
     """The functions of one compiled library."""
 
@@ -110,7 +119,7 @@ class _Library:
         shape = [number, size, size, size]
         self._forward, self._backward = opened.bench_forward, opened.bench_backward
         self._forward.argtypes = [*shape, *[pointer] * 9, number]
-        self._backward.argtypes = [*shape, *[pointer] * 10, number]
+        self._backward.argtypes = [*shape, *[pointer] * 11, number]
         self._launch = launcher()
 
     def run_forward(
@@ -125,14 +134,15 @@ class _Library:
         """As `forward`, with the second saved tensor alone."""
         steps, batch, rows = products.shape
         hidden, dtype = rows // GATES[cell], products.dtype
+        biases = rows + hidden * (1 if cell == "gru" else _further(cell))
         if cell == "gru" and len(bias) == rows:
             bias = torch.cat([bias, bias.new_zeros(hidden)])
         states = products.new_empty((steps, batch, hidden))
-        extra = products.new_empty((0,) if cell == "rnn" else (steps, batch, hidden))
+        extra = products.new_empty((0,) if cell in _ONLY_STATES else (steps, batch, hidden))
         _check_done(
             self._forward(
-                _CELLS[cell], steps, batch, hidden, _address(lengths, torch.int64, batch),
-                _address(weight, dtype, rows, hidden), _address(bias, dtype, rows + hidden * (cell == "gru")),
+                _CELLS.index(cell), steps, batch, hidden, _address(lengths, torch.int64, batch),
+                _address(weight, dtype, rows, hidden), _address(bias, dtype, biases),
                 _address(products, dtype, steps, batch, GATES[cell] * hidden), extra.data_ptr(), states.data_ptr(),
                 *_initial_addresses(initial, lengths, dtype, batch, hidden), self._launch, torch.get_num_threads(),
             )
@@ -152,12 +162,13 @@ class _Library:
         """As `backward`."""
         steps, batch, hidden = states.shape
         rows, dtype = GATES[cell] * hidden, states.dtype
-        gates, extra = saved or (None, None)
+        gates, extra, bias = (*saved, None, None, None)[:3]
         gradients = states.new_empty((steps, batch, _COLUMNS[cell] * hidden))
         _check_done(
             self._backward(
-                _CELLS[cell], steps, batch, hidden, _address(lengths, torch.int64, batch),
-                _address(weight, dtype, rows, hidden), _address(gates, dtype, steps, batch, rows),
+                _CELLS.index(cell), steps, batch, hidden, _address(lengths, torch.int64, batch),
+                _address(weight, dtype, rows, hidden), _address(bias, dtype, rows + hidden * _further(cell)),
+                _address(gates, dtype, steps, batch, rows),
                 _address(extra, dtype, steps, batch, hidden), _address(states, dtype, steps, batch, hidden),
                 _address(grad_states, dtype, steps, batch, hidden), gradients.data_ptr(),
                 *_initial_addresses(initial, lengths, dtype, batch, hidden), self._launch, torch.get_num_threads(),

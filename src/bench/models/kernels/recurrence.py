@@ -56,7 +56,7 @@ def _states(
     cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, initial: State
 ) -> tuple[Tensor, State]:
     device = inputs.device.type
-    reduced = torch.is_autocast_enabled(device)
+    reduced = weights.input is not None and torch.is_autocast_enabled(device)
     product_type = torch.get_autocast_dtype(device) if reduced else weights.hidden.dtype
     flat = (*weights[:4], *weights.further)
     with torch.autocast(device, enabled=False):
@@ -90,7 +90,7 @@ def _run(
 
 
 def _products(inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """X W_ih^T + b in new memory; without weights, inputs are such products already."""
+    """The products x W_ih^T + b, in new memory; without weights, inputs are such products already."""
     if weight is not None:
         return F.linear(inputs, weight.to(inputs.dtype), bias)
     return inputs.clone() if bias is None else inputs + bias
@@ -117,9 +117,11 @@ class _Recurrence(torch.autograd.Function):
     ) -> Tensor:
         given = Weights(*weights[:4], further=weights[4:])
         read = inputs.to(product_type).contiguous()
-        ctx.cell, ctx.input_type, ctx.compiled, ctx.initial = cell, inputs.dtype, _compiled(cell, given), initial
+        ctx.cell, ctx.input_type, ctx.product_type, ctx.initial = cell, inputs.dtype, product_type, initial
+        ctx.compiled = _compiled(cell, given)
         states, saved, _ = _run(cell, read, given, lengths, initial, ctx.compiled)
-        ctx.save_for_backward(lengths, read, states, given.input, given.hidden, *saved)
+        kept = None if given.input is None else read
+        ctx.save_for_backward(lengths, kept, states, given.input, given.hidden, *saved)
         return states
 
     @staticmethod
@@ -130,7 +132,7 @@ class _Recurrence(torch.autograd.Function):
         needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias, *needs_further = needs
         backward = partial(native.backward, initial=ctx.initial) if ctx.compiled else loop.backward
         columns = backward(ctx.cell, grad_states.contiguous(), states, tuple(saved), weight_hidden, lengths)
-        reduced, backwards = columns.to(read.dtype), lengths is not None
+        reduced, backwards = columns.to(ctx.product_type), lengths is not None
         products = reduced[:, :, : len(weight_hidden)].flatten(0, 1)
         biases = _bias_gradients(ctx.cell, columns) if needs_bias or needs_hidden_bias else (None, None)
         return (
@@ -138,26 +140,29 @@ class _Recurrence(torch.autograd.Function):
             None,
             None,
             None,
-            _input_gradient(products, weight_input, read).to(ctx.input_type) if needs_inputs else None,
+            _input_gradient(products, weight_input, states).to(ctx.input_type) if needs_inputs else None,
             _product_gradient(products, read.flatten(0, 1)).to(weight_input.dtype) if needs_weight else None,
             _hidden_gradient(ctx.cell, reduced, states, saved, backwards, ctx.initial) if needs_hidden else None,
             biases[0] if needs_bias else None,
             biases[1] if needs_hidden_bias else None,
-            *(_further_gradients(ctx.cell, columns, tuple(saved), lengths is not None) if any(needs_further) else
-              (None,) * len(needs_further)),
+            *(_further_gradients(ctx.cell, columns, saved, weight_hidden, backwards, ctx.initial)
+              if any(needs_further) else (None,) * len(needs_further)),
         )  # fmt: skip
 
 
-def _input_gradient(products: Tensor, weight_input: Tensor | None, read: Tensor) -> Tensor:
-    """Of the inputs, from that of their products, (time · batch, gates · hidden)."""
-    return (products if weight_input is None else products @ weight_input.to(read.dtype)).view_as(read)
+def _input_gradient(products: Tensor, weight_input: Tensor | None, states: Tensor) -> Tensor:
+    """Of the inputs, (time, batch, features), from that of their products, (time · batch, gates · hidden)."""
+    gradients = products if weight_input is None else products @ weight_input.to(products.dtype)
+    return gradients.view(*states.shape[:2], -1)
 
 
-def _further_gradients(cell: str, columns: Tensor, saved: tuple[Tensor, ...], backwards: bool) -> tuple[Tensor, ...]:
+def _further_gradients(
+    cell: str, columns: Tensor, saved: list[Tensor], weight_hidden: Tensor, backwards: bool, initial: State
+) -> tuple[Tensor, ...]:
     """Of what the cell's recurrence takes beside matrices and biases."""
     gradients = kind_of(cell).further_gradients
     assert gradients is not None
-    return gradients(columns, saved, backwards)
+    return gradients(columns, tuple(saved), weight_hidden, backwards, initial)
 
 
 def _hidden_gradient(

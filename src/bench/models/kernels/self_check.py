@@ -62,24 +62,26 @@ def _largest_error(
     rows = declared(cell).gates * _HIDDEN
     weight, bias = _waves(dtype, rows, _HIDDEN) / _HIDDEN**0.5, _waves(dtype, rows)
     products = _waves(dtype, _STEPS, _BATCH, rows).requires_grad_()
-    expected = _equations(cell, products, weight, bias, lengths, initial)
+    further = [_waves(dtype, vector.per_unit * _HIDDEN) for vector in declared(cell).further]
+    expected = _equations(cell, products, (weight, bias, *further), lengths, initial)
     grad_states = _waves(dtype, _STEPS, _BATCH, _HIDDEN) * _held(lengths)
     (expected_gradients,) = torch.autograd.grad((expected * grad_states).sum(), products)
     own = products.detach().clone()
-    states, extra = compiled.run_forward(cell, own, weight, bias, lengths, initial)
-    saved = [] if cell == "rnn" else [own, extra]
+    given = torch.cat([bias, *further])
+    states, extra = compiled.run_forward(cell, own, weight, given, lengths, initial)
+    saved = [own, extra, *([given] if further else [])] if extra.numel() else []
     gradients = compiled.run_backward(cell, grad_states, states, saved, weight, lengths, initial)[..., :rows]
     return torch.stack([(states - expected).abs().max(), (gradients - expected_gradients).abs().max()]).max().item()
 
 
 def _equations(
-    cell: str, products: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None, initial: tuple[Tensor, ...]
+    cell: str, products: Tensor, weights: tuple[Tensor, ...], lengths: Tensor | None, initial: tuple[Tensor, ...]
 ) -> Tensor:
-    """States of every step, zero at padding. initial: () for zero."""
-    state = initial or tuple(weight.new_zeros(_BATCH, _HIDDEN) for _ in range(declared(cell).states))
+    """States of every step, zero at padding. weights: W_hh, b_hh and further ones;  initial: () for zero."""
+    state = initial or tuple(weights[0].new_zeros(_BATCH, _HIDDEN) for _ in range(declared(cell).states))
     states: dict[int, Tensor] = {}
     for time in range(_STEPS) if lengths is None else reversed(range(_STEPS)):
-        after = CELLS[cell].step(products[time], state, weight, bias)
+        after = CELLS[cell].step(products[time], state, *weights)
         state = tuple(new * _held(lengths)[time] for new in after)
         states[time] = state[0]
     return torch.stack([states[time] for time in range(_STEPS)])
