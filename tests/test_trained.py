@@ -243,10 +243,10 @@ def test_weights_of_earlier_versions_find_their_vocabulary_in_the_corpus(study: 
     assert_answers_as_evaluated(study, record, rebuilt)
     train = study.data / "train.jsonl"
     train.write_text(train.read_text().replace("league", "leagues"))
-    with pytest.raises(UserError, match=r"whose weights came without vocabulary.+ has changed: fingerprint"):
+    with pytest.raises(UserError, match=r"whose weights came without vocabulary.+\(fingerprint"):
         loaded(study, record.run_id)
     study.data.rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=r"whose weights came without vocabulary.+say where it is now") as caught:
+    with pytest.raises(UserError, match=r"whose weights came without vocabulary.+no such file") as caught:
         loaded(study, record.run_id)
     assert "\n" not in str(caught.value)
 
@@ -257,7 +257,7 @@ def test_damaged_weights_are_said_to_be_damaged(study: Study) -> None:
     whole = path.read_bytes()
     for damage in (b"", b"nothing of the kind" * 9, whole[: len(whole) // 2]):
         path.write_bytes(damage)
-        with pytest.raises(UserError, match=r"weights.safetensors cannot be read.+force=true keep=best") as caught:
+        with pytest.raises(UserError, match=r"weights.safetensors cannot be read.+: delete it; ") as caught:
             loaded(study, record.run_id)
         assert "\n" not in str(caught.value)
 
@@ -265,6 +265,6 @@ def test_damaged_weights_are_said_to_be_damaged(study: Study) -> None:
 def test_weights_of_another_shape_are_refused(study: Study) -> None:
     record, other = (bench.run(study.overrides(f"model.hidden_size={size}")) for size in (12, 13))
     weights_of(study, record).write_bytes(weights_of(study, other).read_bytes())
-    with pytest.raises(UserError, match="do not fit this version of the program") as caught:
+    with pytest.raises(UserError, match="does not fit the run as this version of the program") as caught:
         loaded(study, record.run_id)
     assert "\n" not in str(caught.value)

@@ -96,7 +96,7 @@ class TrainedRun:
             empty = torch.zeros((0, 0), dtype=torch.int64, device=self.device)
             return Encoded(empty, empty.sum(dim=1))
         tokens, lengths = self._divided(texts).texts.padded(np.arange(len(texts)))
-        return Encoded(torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device))
+        return self._placed(tokens, lengths)
 
     def tokens(self, text: str) -> list[str]:
         """The tokens that the network reads of a text, one for each step of `encode`; `[""]` where there is none."""
@@ -121,7 +121,6 @@ class TrainedRun:
             for label, row, new in zip(best, probabilities.tolist(), unseen.tolist(), strict=True)
         ]
 
-    @torch.inference_mode()
     def _probabilities(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         """(texts, classes) float32;  (texts,) bool, whether no token that was read is known."""
         probabilities = np.empty((len(texts), len(self.labels)), np.float32)
@@ -130,13 +129,14 @@ class TrainedRun:
         for first in range(0, len(order), _BATCH):
             rows = order[first : first + _BATCH]
             tokens, lengths = texts.padded(rows)
-            with self.precision:
-                logits = self.network(
-                    torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device)
-                )
+            with torch.inference_mode(), self.precision:
+                logits = self.classifier(*self._placed(tokens, lengths))
             probabilities[rows] = logits.float().softmax(dim=1).cpu().numpy()
             unseen[rows] = (tokens <= UNKNOWN).all(axis=1)
         return probabilities, unseen
+
+    def _placed(self, tokens: np.ndarray, lengths: np.ndarray) -> Encoded:
+        return Encoded(torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device))
 
     def _divided(self, texts: Sequence[str]) -> _Divided:
         data = self.config.data
@@ -188,12 +188,9 @@ def _classifier(config: BenchConfig, record: RunRecord, path: Path, learned: Lea
         weights = load_file(path)
         vectors = weights[_VECTORS]
     except (OSError, SafetensorError, KeyError) as error:
-        raise damaged(path, error) from None
+        raise damaged(path, f"cannot be read, {' '.join(str(error).split())}") from None
     if len(vectors) != SPECIAL_WORDS + len(learned.words):
-        raise UserError(
-            f"{path} holds {len(vectors):,} word vectors, and its vocabulary is one of {len(learned.words):,} words: "
-            "run it again with force=true keep=best"
-        )
+        raise damaged(path, f"holds {len(vectors):,} word vectors for {len(learned.words):,} words")
     network = TextClassifier(
         config.model,
         record.hidden_size_resolved or config.model.hidden_size,
@@ -207,10 +204,7 @@ def _classifier(config: BenchConfig, record: RunRecord, path: Path, learned: Lea
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"the weights of run {record.run_id} do not fit this version of the program ({reason}): run it again with "
-            "force=true keep=best, or use the version that recorded it"
-        ) from None
+        raise damaged(path, f"does not fit the run as this version of the program knows it ({reason})") from None
     return network
 
 
