@@ -15,15 +15,16 @@ from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from bench.declarations import check_cell, declared, is_recurrent
 from bench.errors import UserError, did_you_mean
 
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
+Cell = Annotated[str, AfterValidator(check_cell)]  # or a baseline, which does not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
 Probe = Literal["parity", "anbn", "negation", "agreement"]
@@ -52,6 +53,11 @@ class ModelConfig:
     kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
+    ngrams: Annotated[int, Field(ge=1, le=4)] = 2
+    minimum_texts: Count = 1
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
+        default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -349,9 +355,13 @@ def _check_combinations(config: BenchConfig) -> None:
             f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: "
             "use model.output=softmax"
         )
-    if config.model.forget_bias is not None and config.model.cell != "lstm":
+    cell = config.model.cell
+    if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
+        raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
+    if cell == "linear" and config.data.task != "classification":
         raise UserError(
-            f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
+            f"model=linear labels whole texts, and data={config.data.name} is for {config.data.task}: "
+            "choose a recurrent cell, as in model=gru"
         )
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)

@@ -89,7 +89,7 @@ def _value(kind: object, recorded: Mapping[str, Scalar], key: str) -> object:
     if not isinstance(value, str):
         return value
     if typing.get_origin(kind) is list:
-        return _list(value)
+        return [float(one) for one in _list(value)] if typing.get_args(kind) == (float,) else _list(value)
     return _mapping(value) if typing.get_origin(kind) is dict else value
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.config import BenchConfig, Kernel
+from bench.config import BenchConfig
 from bench.data.batches import Texts
 from bench.data.sources import SPLITS
 from bench.data.tokens.ragged import Ragged
@@ -23,13 +20,13 @@ from bench.data.tokens.text import TokenRules, encode_texts
 from bench.data.tokens.vocabulary import SPECIAL_WORDS, UNKNOWN
 from bench.errors import UserError
 from bench.models.encoder import TextClassifier
+from bench.runs.rebuilt import rebuilt
 from bench.runs.record import RunRecord
 from bench.runs.recorded import config_without_files
 from bench.runs.store import Store
-from bench.runs.weights import Learned, check_labels_texts, damaged, find_weights, learned_of
+from bench.runs.weights import check_labels_texts, find_weights, learned_of
 from bench.seeds import integer
 
-_VECTORS = "embedding.weight"
 _BATCH = 256  # texts, as in a run's evaluation
 _CHUNK = 4096  # texts whose tokens are in memory at once, and among which batches are made
 
@@ -178,34 +175,9 @@ def load(store: Store, run: str, device: str = "cpu") -> TrainedRun:
     record, path = find_weights(store, run)
     learned = learned_of(record, path)
     config = config_without_files(record)
-    classifier = _classifier(config, record, path, learned).to(place).eval()
+    classifier = rebuilt(config, record, path, learned).to(place).eval()
     vocabulary = {word: row for row, word in enumerate(learned.words, SPECIAL_WORDS)}
     return TrainedRun(record, config, classifier, list(learned.labels), vocabulary, place)
-
-
-def _classifier(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> nn.Module:
-    try:
-        weights = load_file(path)
-        vectors = weights[_VECTORS]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise damaged(path, f"cannot be read, {' '.join(str(error).split())}") from None
-    if len(vectors) != SPECIAL_WORDS + len(learned.words):
-        raise damaged(path, f"holds {len(vectors):,} word vectors for {len(learned.words):,} words")
-    network = TextClassifier(
-        config.model,
-        record.hidden_size_resolved or config.model.hidden_size,
-        vectors,
-        trainable_vectors=config.embedding.frozen_epochs is not None,
-        classes=len(learned.labels),
-        seed=config.seed,
-        kernel=next((kernel for kernel in get_args(Kernel) if kernel == record.kernel), "torch"),
-    )
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise damaged(path, f"does not fit the run as this version of the program knows it ({reason})") from None
-    return network
 
 
 def _device(name: str) -> torch.device:
