@@ -44,6 +44,7 @@ WAYS = {
     "equal parameters": ["model.match=parameters"],
     "bag": ["model=bag"],
     "attention": ["model=attention"],
+    "linear": ["model=linear"],
     "half precision": ["hardware.precision=bf16"],
 }  # fmt: skip
 
@@ -93,7 +94,7 @@ def test_answers_are_those_of_the_evaluation(way: list[str], study: Study) -> No
     encoded = trained.encode(texts_of_test(study))
     np.testing.assert_array_equal(encoded.tokens.numpy(), tokens)
     np.testing.assert_array_equal(encoded.lengths.numpy(), lengths)
-    assert not trained.network.training
+    assert not trained.classifier.training
 
 
 def test_one_logit_for_two_classes_answers_as_evaluated(study: Study) -> None:
@@ -249,6 +250,12 @@ def test_weights_of_earlier_versions_find_their_vocabulary_in_the_corpus(study: 
     with pytest.raises(UserError, match=r"whose weights came without vocabulary.+no such file") as caught:
         loaded(study, record.run_id)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_states_is_not_looked_into(study: Study) -> None:
+    trained = loaded(study, bench.run(study.overrides("model=linear")).run_id)
+    with pytest.raises(UserError, match="is of model=linear, which has no states to look into"):
+        _ = trained.network
 
 
 def test_damaged_weights_are_said_to_be_damaged(study: Study) -> None:
