@@ -15,15 +15,16 @@ from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from bench.declarations import check_cell, declared, is_recurrent
 from bench.errors import UserError, did_you_mean
 
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
+Cell = Annotated[str, AfterValidator(check_cell)]  # or a baseline, which does not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
 Probe = Literal["parity", "anbn", "negation", "agreement"]
@@ -349,10 +350,9 @@ def _check_combinations(config: BenchConfig) -> None:
             f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: "
             "use model.output=softmax"
         )
-    if config.model.forget_bias is not None and config.model.cell != "lstm":
-        raise UserError(
-            f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
-        )
+    cell = config.model.cell
+    if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
+        raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
     if config.model.match == "time" and config.training.max_seconds is None:

@@ -23,9 +23,10 @@ from torch.autograd.function import once_differentiable
 
 from bench.config import Kernel, ModelConfig
 from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, BagEncoder
-from bench.models.cells import CELLS, initialise
+from bench.declarations import declared, is_recurrent
+from bench.models.cells import initialise
 from bench.models.dropout import Dropout
-from bench.models.kernels.layers import StepLayer, build_direction
+from bench.models.kernels.layers import EquationLayer, StepLayer, build_direction
 from bench.models.lookup import WordVectors
 from bench.models.pooling import AttentionPooling, last_state, max_state, mean_state
 from bench.seeds import integer
@@ -138,7 +139,7 @@ class TextClassifier(nn.Module):
         self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=model.dropout)
         self.detaches_vectors = False
         self.encoder = build_encoder(model, vectors.shape[1], hidden_size, kernel)
-        bidirectional = model.bidirectional and model.cell in CELLS
+        bidirectional = model.bidirectional and is_recurrent(model.cell)
         self.dropout = Dropout(model.dropout)
         self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None
         self.sigmoid = model.output == "sigmoid"
@@ -176,8 +177,8 @@ class TextClassifier(nn.Module):
     def _initialise(self, model: ModelConfig, seed: int) -> None:
         for name, module in self.named_modules():
             generator = torch.Generator().manual_seed(integer(seed, "init", zlib.crc32(name.encode())))
-            if isinstance(module, nn.RNNBase | StepLayer):
-                initialise(module, CELLS[model.cell], model.forget_bias, generator)
+            if isinstance(module, nn.RNNBase | StepLayer | EquationLayer):
+                initialise(module, declared(model.cell), model.forget_bias, generator)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:

@@ -16,7 +16,7 @@ from bench.errors import UserError
 from bench.models.sizes import idle_keys, matched_width
 from bench.runs.effects import settled
 from bench.runs.environment import code_version
-from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels
+from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
 
 GROUPS = ("model", "data", "embedding", "training")  # of the configuration, that a run's numbers depend on
 # What a run computes does not depend on these: where it looks, what it is called, how it is written down.
@@ -154,6 +154,8 @@ def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kerne
         return "torch"
     if config.sweep.kernel is not None:
         return config.sweep.kernel
+    if not is_timed(config.model.cell):  # PyTorch has no module of it
+        return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
 

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.config import Kernel
-from bench.models.cells import CELLS
+from bench.declarations import declared
+from bench.models.cells import CellKind, kind_of
+from bench.models.kernels.equations import check_step, follow
 from bench.models.kernels.recurrence import Weights, recurrence
-from bench.models.sizes import GATES
 
 
-class StepLayer(nn.Module):
-    """One direction of one layer, executed by the project's own recurrence (`model.kernel=step`).
+class CellLayer(nn.Module):
+    """The parameters of one direction of one layer, named and ordered as PyTorch's modules have them.
 
-    Parameters are those of PyTorch's modules, gates in PyTorch's order: weight_ih_l0 (gates · hidden, input),
-    weight_hh_l0 (gates · hidden, hidden), bias_ih_l0 and bias_hh_l0 (gates · hidden,).
+    weight_ih_l0 (gates · hidden, input), weight_hh_l0 (gates · hidden, hidden), bias_ih_l0 and bias_hh_l0
+    (gates · hidden,), and the further weights that the cell declares, (values per unit · hidden,) each.
     """
 
     def __init__(self, cell: str, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
-        rows = GATES[cell] * hidden_size
+        declaration = declared(cell)
+        rows = declaration.gates * hidden_size
         self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
         self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
+        self.further_names = tuple(weight.name for weight in declaration.further)
+        for weight in declaration.further:
+            self.register_parameter(weight.name, nn.Parameter(torch.empty(weight.per_unit * hidden_size)))
+
+    def further(self) -> tuple[Tensor, ...]:
+        """The weights that are neither matrices nor the two biases, as declared."""
+        return tuple(self.get_parameter(name) for name in self.further_names)
+
+
+class StepLayer(CellLayer):
+    """Executed by the project's own recurrence (`model.kernel=step`)."""
 
     def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
         """States of every step; those at padding are undefined. (batch, time, input) → (batch, time, hidden).
@@ -33,12 +47,46 @@ class StepLayer(nn.Module):
         reverse: each text is read from its own last token to its first. Both tensors cost nothing to transpose where
         the inputs lie time-major in memory; the states always do.
         """
-        weights = Weights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
-        return recurrence(self.cell, inputs.transpose(0, 1), weights, lengths if reverse else None).transpose(0, 1)
+        weight: Tensor | None = self.weight_ih_l0
+        values, further, normalise = inputs.transpose(0, 1), self.further(), kind_of(self.cell).normalise
+        if normalise is not None:
+            values, weight, further = normalise(F.linear(values, self.weight_ih_l0), further[0]), None, further[1:]
+        weights = Weights(weight, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0, further)
+        return recurrence(self.cell, values, weights, lengths if reverse else None).transpose(0, 1)
+
+
+class EquationLayer(CellLayer):
+    """Executed as whoever writes a cell in PyTorch would: its equation, step by step, under autograd.
+
+    It stands where PyTorch has no module of the cell, and is called like one: (batch, time, input) → states of every
+    step, (batch, time, hidden), and the state after the last one.
+    """
+
+    def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
+        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero."""
+        kind, further = kind_of(self.cell), self.further()
+        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0)
+        if kind.normalise is not None:
+            products, further = kind.normalise(products, further[0]), further[1:]
+        given = (state,) if isinstance(state, Tensor) else state
+        zero = products.new_zeros(inputs.shape[0], self.hidden_size)
+        before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
+        weights = (self.weight_hh_l0, self.bias_hh_l0, *further)
+        states, after = follow(kind, products + self.bias_ih_l0, before, weights)
+        last = tuple(part[None] for part in after)
+        return states.transpose(0, 1), last if len(last) > 1 else last[0]  # type: ignore[return-value]
 
 
 def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int) -> nn.Module:
-    """One direction of one layer; its parameters are not initialised yet."""
-    if kernel == "step":
+    """One direction of one layer; its parameters are not initialised yet.
+
+    Raises: `UserError` for a cell of another package whose equations cannot be used.
+    """
+    kind: CellKind = kind_of(cell)
+    if kernel == "torch" and kind.module is not None:
+        return kind.module(input_size, hidden_size, batch_first=True)
+    if kernel == "step" and kind.forward is not None:
         return StepLayer(cell, input_size, hidden_size)
-    return CELLS[cell].module(input_size, hidden_size, batch_first=True)
+    layer = EquationLayer(cell, input_size, hidden_size)
+    check_step(cell, kind, layer.weight_hh_l0, layer.bias_hh_l0, layer.further())
+    return layer

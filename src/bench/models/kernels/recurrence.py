@@ -14,18 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bench.models.cells import CELLS
+from bench.declarations import declared
+from bench.models.cells import kind_of
 from bench.models.kernels import loop, native
-from bench.models.sizes import GATES
 
 
 class Weights(NamedTuple):
-    """Of one direction, gates in PyTorch's order: W_ih (gates · hidden, features), W_hh (gates · hidden, hidden), b."""
+    """Of one direction, gates in PyTorch's order: W_ih (gates · hidden, features), W_hh (gates · hidden, hidden), b.
 
-    input: Tensor
+    input: None where the inputs are products already;  further: what the cell's recurrence takes beside these.
+    """
+
+    input: Tensor | None
     hidden: Tensor
     bias_input: Tensor
     bias_hidden: Tensor
+    further: tuple[Tensor, ...] = ()
 
 
 def recurrence(cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None) -> Tensor:
@@ -37,36 +41,43 @@ def recurrence(cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | No
     """
     device = inputs.device.type
     reduced = torch.is_autocast_enabled(device)
-    product_type = torch.get_autocast_dtype(device) if reduced else weights.input.dtype
+    product_type = torch.get_autocast_dtype(device) if reduced else weights.hidden.dtype
+    flat = (*weights[:4], *weights.further)
     with torch.autocast(device, enabled=False):
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
-            states: Tensor = _Recurrence.apply(cell, product_type, lengths, inputs, *weights)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *flat) if tensor is not None):
+            states: Tensor = _Recurrence.apply(cell, product_type, lengths, inputs, *flat)  # type: ignore[no-untyped-call]
             return states
         return _run(cell, inputs.to(product_type), weights, lengths, _compiled(cell, weights))[0]
 
 
 def _compiled(cell: str, weights: Weights) -> bool:
     weight = weights.hidden
-    return CELLS[cell].compiled and native.handles(weight) and native.available(weight.dtype)
+    return kind_of(cell).compiled and native.handles(weight) and native.available(weight.dtype)
 
 
 def _run(
     cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, compiled: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """States and what the backward pass wants. Biases are added where that costs nothing: on the way, or once."""
-    across = weights.input.to(inputs.dtype)
     if compiled:
         bias, rest = _gathered(cell, weights.bias_hidden, weights.bias_input)
-        products = F.linear(inputs, across).to(bias.dtype)
-        return native.forward(cell, products, weights.hidden, torch.cat([bias, rest]), lengths)
+        products = _products(inputs, weights.input, None).to(bias.dtype)
+        return native.forward(cell, products, weights.hidden, torch.cat([bias, rest, *weights.further]), lengths)
     bias, rest = _gathered(cell, weights.bias_input, weights.bias_hidden)
-    products = F.linear(inputs, across, bias.to(inputs.dtype)).to(rest.dtype)
-    return loop.forward(cell, products, weights.hidden, rest, lengths)
+    products = _products(inputs, weights.input, bias.to(inputs.dtype)).to(rest.dtype)
+    return loop.forward(cell, products, weights.hidden, torch.cat([rest, *weights.further]), lengths)
+
+
+def _products(inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """x W_ih^T + b in new memory; without weights, inputs are such products already."""
+    if weight is not None:
+        return F.linear(inputs, weight.to(inputs.dtype), bias)
+    return inputs.clone() if bias is None else inputs + bias
 
 
 def _gathered(cell: str, bias: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """One bias with all of the other that simply adds to it, and the rest of the other."""
-    gates = CELLS[cell].additive * len(other) // GATES[cell]
+    gates = kind_of(cell).additive * len(other) // declared(cell).gates
     return torch.cat([bias[:gates] + other[:gates], bias[gates:]]), other[gates:]
 
 
@@ -75,9 +86,9 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, cell: str, product_type: torch.dtype, lengths: Tensor | None, inputs: Tensor, *weights: Tensor
+        ctx: Any, cell: str, product_type: torch.dtype, lengths: Tensor | None, inputs: Tensor, *weights: Any
     ) -> Tensor:
-        given = Weights(*weights)
+        given = Weights(*weights[:4], further=weights[4:])
         read = inputs.to(product_type).contiguous()
         ctx.cell, ctx.input_type, ctx.compiled = cell, inputs.dtype, _compiled(cell, given)
         states, saved = _run(cell, read, given, lengths, ctx.compiled)
@@ -88,29 +99,48 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         lengths, read, states, weight_input, weight_hidden, *saved = ctx.saved_tensors
-        needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias = ctx.needs_input_grad[3:]
+        needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias, *needs_further = ctx.needs_input_grad[3:]
         backward = native.backward if ctx.compiled else loop.backward
         columns = backward(ctx.cell, grad_states.contiguous(), states, tuple(saved), weight_hidden, lengths)
         reduced = columns.to(read.dtype)
-        products = reduced[:, :, : len(weight_input)].flatten(0, 1)
+        products = reduced[:, :, : len(weight_hidden)].flatten(0, 1)
         biases = _bias_gradients(ctx.cell, columns) if needs_bias or needs_hidden_bias else (None, None)
         return (
             None,
             None,
             None,
-            (products @ weight_input.to(read.dtype)).view_as(read).to(ctx.input_type) if needs_inputs else None,
+            _input_gradient(products, weight_input, read).to(ctx.input_type) if needs_inputs else None,
             _product_gradient(products, read.flatten(0, 1)).to(weight_input.dtype) if needs_weight else None,
-            _hidden_gradient(ctx.cell, reduced, states, lengths is not None) if needs_hidden else None,
+            _hidden_gradient(ctx.cell, reduced, states, saved, lengths is not None) if needs_hidden else None,
             biases[0] if needs_bias else None,
             biases[1] if needs_hidden_bias else None,
-        )
+            *(_further_gradients(ctx.cell, columns, tuple(saved), lengths is not None) if any(needs_further) else
+              (None,) * len(needs_further)),
+        )  # fmt: skip
 
 
-def _hidden_gradient(cell: str, columns: Tensor, states: Tensor, backwards: bool) -> Tensor:
+def _input_gradient(products: Tensor, weight_input: Tensor | None, read: Tensor) -> Tensor:
+    """Of the inputs, from that of their products, (time · batch, gates · hidden)."""
+    return (products if weight_input is None else products @ weight_input.to(read.dtype)).view_as(read)
+
+
+def _further_gradients(cell: str, columns: Tensor, saved: tuple[Tensor, ...], backwards: bool) -> tuple[Tensor, ...]:
+    """Of what the cell's recurrence takes beside matrices and biases."""
+    gradients = kind_of(cell).further_gradients
+    assert gradients is not None
+    return gradients(columns, saved, backwards)
+
+
+def _hidden_gradient(cell: str, columns: Tensor, states: Tensor, saved: list[Tensor], backwards: bool) -> Tensor:
     """The gradient of W_hh: what each step's gates ask of the state before it; before the first step it was zero."""
+    kind, asked = kind_of(cell), _blocks(cell, columns, kind_of(cell).hidden_columns)
+    gated = None if kind.gated is None else _product_gradient(
+        asked.pop().flatten(0, 1), saved[kind.gated].to(columns.dtype).flatten(0, 1)
+    )  # fmt: skip
     before, after = (slice(1, None), slice(None, -1)) if backwards else (slice(None, -1), slice(1, None))
     state = states[before].to(columns.dtype).flatten(0, 1)
-    parts = [_product_gradient(part[after].flatten(0, 1), state) for part in _hidden_columns(cell, columns)]
+    parts = [_product_gradient(part[after].flatten(0, 1), state) for part in asked]
+    parts += [] if gated is None else [gated]
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(states.dtype)
 
 
@@ -122,12 +152,12 @@ def _product_gradient(gradients: Tensor, values: Tensor) -> Tensor:
 def _bias_gradients(cell: str, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Of b_ih and b_hh, from one reduction: they differ only where a gate stands between the hidden product and h."""
     sums = (columns.new_ones(1, columns[..., 0].numel()) @ columns.flatten(0, 1))[0]
-    hidden = torch.cat(_hidden_columns(cell, sums))
+    kind = kind_of(cell)
+    hidden = torch.cat(_blocks(cell, sums, kind.hidden_columns if kind.bias_columns is None else kind.bias_columns))
     return sums[: len(hidden)], hidden
 
 
-def _hidden_columns(cell: str, columns: Tensor) -> list[Tensor]:
-    """The columns that hold the gradients of h W_hh^T + b_hh. columns: (..., columns)."""
-    kind = CELLS[cell]
-    width = columns.shape[-1] // kind.columns
-    return [columns[..., first * width : end * width] for first, end in kind.hidden_columns]
+def _blocks(cell: str, columns: Tensor, places: tuple[tuple[int, int], ...]) -> list[Tensor]:
+    """Some blocks of hidden size. columns: (..., columns · hidden);  places: (first, end) of each."""
+    width = columns.shape[-1] // kind_of(cell).columns
+    return [columns[..., first * width : end * width] for first, end in places]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.models.cells import CELLS
-from bench.models.sizes import GATES
+from bench.declarations import declared
 
 _STEPS, _BATCH, _HIDDEN = 3, 7, 21  # tails in every dimension, whatever the processor's vectors
 _LENGTHS = (3, 1, 2, 3, 3, 1, 2)
@@ -47,7 +47,7 @@ def largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype) -> float:
 
 
 def _largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype, lengths: Tensor | None) -> float:
-    rows = GATES[cell] * _HIDDEN
+    rows = declared(cell).gates * _HIDDEN
     weight, bias = _waves(dtype, rows, _HIDDEN) / _HIDDEN**0.5, _waves(dtype, rows)
     products = _waves(dtype, _STEPS, _BATCH, rows).requires_grad_()
     expected = _equations(cell, products, weight, bias, lengths)
@@ -62,7 +62,7 @@ def _largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype, lengths:
 
 def _equations(cell: str, products: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> Tensor:
     """States of every step, zero at padding."""
-    state = tuple(weight.new_zeros(_BATCH, _HIDDEN) for _ in range(2 if cell == "lstm" else 1))
+    state = tuple(weight.new_zeros(_BATCH, _HIDDEN) for _ in range(declared(cell).states))
     states: dict[int, Tensor] = {}
     for time in range(_STEPS) if lengths is None else reversed(range(_STEPS)):
         after = CELLS[cell].step(products[time], state, weight, bias)
