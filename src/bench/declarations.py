@@ -47,6 +47,8 @@ class CellDeclaration:
     recurrent_matrix: whether there is a W_hh;  biases: how many of (gates · hidden,) there are;
     recurrent_initial: what W_hh starts as, block by block;
     has_module: whether PyTorch has the cell as a module;
+    activations: what σ, tanh and ReLU give in one step, in the order in which its equation computes them: the names of
+        gates for `inspect`, empty for what it shall not show;
     implementation: `package.module:name` of the equations, for cells of other packages.
     """
 
@@ -59,6 +61,7 @@ class CellDeclaration:
     biases: int = 2
     recurrent_initial: Literal["orthogonal", "identity"] = "orthogonal"
     has_module: bool = False
+    activations: tuple[str, ...] = ()
     implementation: str | None = None
 
     def __post_init__(self) -> None:
@@ -80,14 +83,20 @@ _NORMS = (  # of the input's product and the state's, each over all gates, and o
 
 # The program's own cells, simpler ones first.
 DECLARED: Mapping[str, CellDeclaration] = {
-    "rnn": CellDeclaration(gates=1, has_module=True),
+    "rnn": CellDeclaration(gates=1, has_module=True, activations=("",)),
     "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity"),
     "mgu": CellDeclaration(gates=2),
-    "gru": CellDeclaration(gates=3, has_module=True),
+    "gru": CellDeclaration(gates=3, has_module=True, activations=("reset gate", "update gate", "candidate")),
     "gru_reset_before": CellDeclaration(gates=3),
     "lstm_noforget": CellDeclaration(gates=3, states=2),
     "lstm_cifg": CellDeclaration(gates=3, states=2, forget_gate=0),
-    "lstm": CellDeclaration(gates=4, states=2, forget_gate=1, has_module=True),
+    "lstm": CellDeclaration(
+        gates=4,
+        states=2,
+        forget_gate=1,
+        has_module=True,
+        activations=("forget gate", "input gate", "candidate", "output gate", ""),
+    ),
     "lstm_peephole": CellDeclaration(
         gates=4, states=2, forget_gate=1, further=(FurtherWeight("weight_peephole_l0", 3),)
     ),

@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
 from bench.compose import compose
@@ -39,6 +39,19 @@ def config_of(record: RunRecord) -> BenchConfig:
         path = next((key for key in _PATHS if str(error).startswith(f"{key}=")), None)
         advice = f"; say where it is now: {path}=PATH" if path else ""
         raise UserError(f"run {record.run_id} cannot be repeated as recorded: {error}{advice}") from None
+
+
+def config_without_files(record: RunRecord) -> BenchConfig:
+    """As `config_of`, for one who opens neither the corpus nor the vectors: they need not be there, nor class names be
+    read back from the record, which `data.labels` leaves out.
+
+    Raises: `UserError` as `config_of`, but for files.
+    """
+    paths = {key: value for key in _PATHS if isinstance(value := record.config.get(key), str)}
+    anywhere = dict.fromkeys(paths, ".")  # a folder that is there, while the other keys are checked
+    config = config_of(replace(record, config={**record.config, **anywhere, "data.labels": None}))
+    data, embedding = paths.get("data.path"), paths.get("embedding.path")
+    return replace(config, data=replace(config.data, path=data), embedding=replace(config.embedding, path=embedding))
 
 
 def _found_again(key: str, value: Scalar) -> Scalar:
