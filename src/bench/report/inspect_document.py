@@ -227,5 +227,5 @@ _EXPLAINED = (
     "1 is open, one of 0 shut; h and c are shown on the scale of their own largest value.",
     "Share in pooling: under max pooling the share of features whose largest value stands at the token, under "
     "attention pooling its weight.",
-    "Attention received: the weight that the tokens of the text give to this one, the mean over them; a unit is a head.",
+    "Attention received: the weight that tokens of the text give to this one, the mean over them; a unit is a head.",
 )
