@@ -17,7 +17,7 @@ from typing import Literal
 from bench.errors import UserError, did_you_mean
 
 GROUP = "bench.cells"  # of entry points
-BASELINES = ("attention", "bag")  # encoders that do not recur
+BASELINES = ("attention", "bag", "linear")  # do not recur; every further one has fewer keys of effect
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -42,6 +42,8 @@ class CellDeclaration:
     gates: blocks of hidden size, stacked in W_ih (gates · hidden, input), W_hh (gates · hidden, hidden) and two biases;
     states: tensors of (batch, hidden) that a step hands to the next one, the first of which is the layer's output;
     forget_gate: the block whose gate keeps the state where it is large, None if there is none;
+    chrono: blocks whose biases chrono initialisation sets: (block, 1) keeps the state where it is large, (block, -1)
+        lets in what is new;
     further: vectors of weights beside these, in the order in which the step takes them;
     operations: per hidden unit and token, beside the products with weights;
     recurrent_matrix: whether there is a W_hh;  biases: how many of (gates · hidden,) there are;
@@ -55,6 +57,7 @@ class CellDeclaration:
     gates: int
     states: int = 1
     forget_gate: int | None = None
+    chrono: tuple[tuple[int, int], ...] = ()
     further: tuple[FurtherWeight, ...] = ()
     operations: int = 0
     recurrent_matrix: bool = True
@@ -81,28 +84,42 @@ _NORMS = (  # of the input's product and the state's, each over all gates, and o
     FurtherWeight("bias_c_l0", 1, bias=True),
 )
 
+_LSTM_MEMORY = ((1, 1), (0, -1))  # forget and input gate
+
+_LSTM_ACTIVATIONS = ("forget gate", "input gate", "candidate", "output gate", "")  # tanh c is seen in c
+_GRU_ACTIVATIONS = ("reset gate", "update gate", "candidate")
+
 # The program's own cells, simpler ones first.
 DECLARED: Mapping[str, CellDeclaration] = {
     "rnn": CellDeclaration(gates=1, has_module=True, activations=("",)),
-    "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity"),
-    "mgu": CellDeclaration(gates=2),
-    "gru": CellDeclaration(gates=3, has_module=True, activations=("reset gate", "update gate", "candidate")),
-    "gru_reset_before": CellDeclaration(gates=3),
-    "lstm_noforget": CellDeclaration(gates=3, states=2),
-    "lstm_cifg": CellDeclaration(gates=3, states=2, forget_gate=0),
+    "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity", activations=("",)),
+    "mingru": CellDeclaration(
+        gates=2, chrono=((0, -1),), recurrent_matrix=False, biases=1, activations=("update gate",)
+    ),
+    "minlstm": CellDeclaration(
+        gates=3, forget_gate=0, chrono=((0, 1), (1, -1)), recurrent_matrix=False, biases=1,
+        activations=("input gate, normalised",),
+    ),
+    "mgu": CellDeclaration(gates=2, activations=("forget gate", "candidate")),
+    "gru": CellDeclaration(gates=3, chrono=((1, 1),), has_module=True, activations=_GRU_ACTIVATIONS),
+    "gru_reset_before": CellDeclaration(gates=3, activations=_GRU_ACTIVATIONS),
+    "lstm_noforget": CellDeclaration(gates=3, states=2, activations=("input gate", "candidate", "output gate", "")),
+    "lstm_cifg": CellDeclaration(
+        gates=3, states=2, forget_gate=0, activations=("candidate", "forget gate", "output gate", "")
+    ),
     "lstm": CellDeclaration(
-        gates=4,
-        states=2,
-        forget_gate=1,
-        has_module=True,
-        activations=("forget gate", "input gate", "candidate", "output gate", ""),
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True, activations=_LSTM_ACTIVATIONS
     ),
     "lstm_peephole": CellDeclaration(
-        gates=4, states=2, forget_gate=1, further=(FurtherWeight("weight_peephole_l0", 3),)
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=(FurtherWeight("weight_peephole_l0", 3),),
+        activations=("input gate", "forget gate", "candidate", "output gate", ""),
     ),
     # Normalising a value takes five operations: sum, difference, square and sum, scale; there are 4 + 4 + 1 per unit.
-    "lstm_layernorm": CellDeclaration(gates=4, states=2, forget_gate=1, further=_NORMS, operations=45),
-}
+    "lstm_layernorm": CellDeclaration(
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=_NORMS, operations=45,
+        activations=_LSTM_ACTIVATIONS,
+    ),
+}  # fmt: skip
 
 
 def declared(cell: str) -> CellDeclaration:

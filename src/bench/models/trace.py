@@ -146,12 +146,18 @@ def trace_direction(
         with Calls() as calls:
             state = kind.step(row[None], state, *recurrent, *further)
         after.append(state)
-        called.append(calls.found)
+        called.append([part for call in calls.found for part in _parts(call, zero.shape[1])])
     gates = [_gate(name, steps, reverse) for name, steps in _named(declaration.activations, called)]
     states = [
         _state(name, values, reverse) for name, values in zip_longest(_STATES, zip(*after, strict=True)) if values
     ]
     return tuple(gates), tuple(states)
+
+
+def _parts(call: Called, hidden_size: int) -> Iterator[Called]:
+    """Gates that one call computed side by side, one by one."""
+    for value in call.value.split(hidden_size, dim=1):
+        yield call._replace(value=value)
 
 
 def _named(names: Sequence[str], called: list[list[Called]]) -> Iterator[tuple[str, list[Called]]]:

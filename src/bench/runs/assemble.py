@@ -18,6 +18,7 @@ from bench.runs.record import RunRecord, Status
 from bench.runs.store import new_execution_id
 
 if TYPE_CHECKING:
+    from bench.embeddings.table import EmbeddingTable
     from bench.runs.training import Fit
 
 
@@ -102,7 +103,7 @@ def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], ex
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason
     fields |= {"resumed_from": fit.checkpoints.resumed_from, "resumed_epochs": fit.checkpoints.resumed_epochs}
-    return make_record(fit.resolved, started_at, fields | outcome, execution_id)
+    return make_record(fit.resolved, started_at, fields | fit.record_fields() | outcome, execution_id)
 
 
 def _finite(value: object) -> object:
@@ -128,12 +129,14 @@ def _data_fields(fit: Fit) -> dict[str, object]:
         **({} if resolved.corpus.duplicates is None else asdict(resolved.corpus.duplicates)),
         "embedding_fingerprint": resolved.vectors.fingerprint if resolved.vectors else None,
         "embedding_dimension": resolved.dimension,
-        **{
-            f"embedding_{item.name}": getattr(fit.table, item.name)
-            for item in fields(fit.table)
-            if item.name != "values"
-        },
+        **_table_fields(fit.table),
     }
+
+
+def _table_fields(table: EmbeddingTable | None) -> dict[str, object]:
+    """How word vectors came about, where there are any."""
+    names = [] if table is None else [item.name for item in fields(table) if item.name != "values"]
+    return {f"embedding_{name}": getattr(table, name) for name in names}
 
 
 def _size_fields(fit: Fit) -> dict[str, object]:

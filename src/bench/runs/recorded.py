@@ -47,7 +47,7 @@ def config_without_files(record: RunRecord) -> BenchConfig:
 
     Raises: `UserError` as `config_of`, but for files.
     """
-    paths = {key: value for key in _PATHS if isinstance(value := record.config.get(key), str)}
+    paths = {key: str(_found_again(key, value)) for key in _PATHS if (value := record.config.get(key)) is not None}
     anywhere = dict.fromkeys(paths, ".")  # a folder that is there, while the other keys are checked
     config = config_of(replace(record, config={**record.config, **anywhere, "data.labels": None}))
     data, embedding = paths.get("data.path"), paths.get("embedding.path")
@@ -89,7 +89,7 @@ def _value(kind: object, recorded: Mapping[str, Scalar], key: str) -> object:
     if not isinstance(value, str):
         return value
     if typing.get_origin(kind) is list:
-        return _list(value)
+        return [float(one) for one in _list(value)] if typing.get_args(kind) == (float,) else _list(value)
     return _mapping(value) if typing.get_origin(kind) is dict else value
 
 

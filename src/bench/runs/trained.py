@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.config import BenchConfig, Kernel
 from bench.data.batches import Texts
@@ -23,10 +23,12 @@ from bench.data.tokens.text import TokenRules, encode_texts
 from bench.data.tokens.vocabulary import SPECIAL_WORDS, UNKNOWN
 from bench.errors import UserError
 from bench.models.encoder import TextClassifier
+from bench.models.ngrams import NgramClassifier
+from bench.models.sizes import LINEAR
 from bench.runs.record import RunRecord
 from bench.runs.recorded import config_without_files
 from bench.runs.store import Store
-from bench.runs.weights import Learned, damaged, find_weights, learned_of
+from bench.runs.weights import Learned, check_labels_texts, damaged, find_weights, learned_of
 from bench.seeds import integer
 
 _VECTORS = "embedding.weight"
@@ -55,19 +57,29 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A finished run. network: in evaluation mode, with the weights of the best epoch;  labels: names of the classes;
-    vocabulary: the row of each word in the embedding table; every other word has row 1, padding row 0."""
+    """A finished run. classifier: from rows and lengths to logits, in evaluation mode, with the weights of the best
+    epoch;  labels: names of the classes;  vocabulary: the row of each word in the embedding table; every other word has
+    row 1, padding row 0;  device: where the classifier is."""
 
     record: RunRecord
     config: BenchConfig
-    network: TextClassifier
+    classifier: nn.Module
     labels: list[str]
     vocabulary: Mapping[str, int]
+    device: torch.device
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.embedding.weight.device
+    def network(self) -> TextClassifier:
+        """The classifier as a network, to be looked into.
+
+        Raises: `UserError` if it is none.
+        """
+        if not isinstance(self.classifier, TextClassifier):
+            raise UserError(
+                f"run {self.record.run_id} is of model={self.config.model.cell}, which has no states to look into: "
+                "choose a run of another model"
+            )
+        return self.classifier
 
     @property
     def precision(self) -> AbstractContextManager[object]:
@@ -99,11 +111,7 @@ class TrainedRun:
 
         Raises: `UserError` if the run's task is another one than to classify texts.
         """
-        if self.config.data.task != "classification":
-            raise UserError(
-                f"run {self.record.run_id} was trained for data.task={self.config.data.task}: only runs that classify "
-                "texts label new ones"
-            )
+        check_labels_texts(self.record)
         chunks = range(0, len(_texts_checked(texts)), _CHUNK)
         return [answer for first in chunks for answer in self._answers(texts[first : first + _CHUNK])]
 
@@ -172,12 +180,14 @@ def load(store: Store, run: str, device: str = "cpu") -> TrainedRun:
     record, path = find_weights(store, run)
     learned = learned_of(record, path)
     config = config_without_files(record)
-    network = _network(config, record, path, learned).to(place).eval()
+    classifier = _classifier(config, record, path, learned).to(place).eval()
     vocabulary = {word: row for row, word in enumerate(learned.words, SPECIAL_WORDS)}
-    return TrainedRun(record, config, network, list(learned.labels), vocabulary)
+    return TrainedRun(record, config, classifier, list(learned.labels), vocabulary, place)
 
 
-def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> TextClassifier:
+def _classifier(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> nn.Module:
+    if config.model.cell == LINEAR:
+        return _linear(config, record, path, learned)
     try:
         weights = load_file(path)
         vectors = weights[_VECTORS]
@@ -197,6 +207,23 @@ def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learne
         seed=config.seed,
         kernel=next((kernel for kernel in get_args(Kernel) if kernel == record.kernel), "torch"),
     )
+    _give(network, weights, record)
+    return network
+
+
+def _linear(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> NgramClassifier:
+    try:
+        weights = load_file(path)
+        features = len(weights["keys"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise damaged(path, error) from None
+    rows = SPECIAL_WORDS + len(learned.words)
+    network = NgramClassifier(config.model.ngrams, rows, len(learned.labels), features)
+    _give(network, weights, record)
+    return network
+
+
+def _give(network: nn.Module, weights: dict[str, Tensor], record: RunRecord) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -205,7 +232,6 @@ def _network(config: BenchConfig, record: RunRecord, path: Path, learned: Learne
             f"the weights of run {record.run_id} do not fit this version of the program ({reason}): run it again with "
             "force=true keep=best, or use the version that recorded it"
         ) from None
-    return network
 
 
 def _device(name: str) -> torch.device:

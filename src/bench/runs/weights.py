@@ -7,6 +7,7 @@ they are copied and deleted together. Reading it executes nothing. Imports no to
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,9 +117,19 @@ def find_weights(store: Store, run: str) -> tuple[RunRecord, Path]:
     )
 
 
+def check_labels_texts(record: RunRecord) -> None:
+    """Raises: `UserError` if a run was trained for another task than to give each text one of some classes."""
+    task, data = (record.config.get(key) for key in ("data.task", "data.name"))
+    if task not in (None, "classification"):
+        raise UserError(
+            f"run {record.run_id} was trained for data.task={task} (data={data}), and predict gives texts a class: "
+            "name a run of data.task=classification, such as `python -m bench` makes"
+        )
+
+
 def place_of(store: Store) -> str:
     """What names these results at the end of a command: nothing where they are looked for anyway."""
-    return "" if store.results == Path("results") else f" results={store.results}"
+    return "" if store.results == Path("results") else f" results={shlex.quote(str(store.results))}"
 
 
 def _latest(store: Store) -> RunRecord:

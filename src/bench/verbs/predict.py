@@ -2,9 +2,9 @@
 
 RUN_ID may be the beginning of one, or `latest`: of the finished runs with weights, the one started last. FILE takes the
 place of standard input. Every line, an empty one too, gets one line of JSON, in the same order and as soon as it has
-arrived: label, probability (the label's), probabilities (of every class), unseen. `unseen` is true where no word that
-was read has a vector of its own, so that the answer says nothing of the text. text=true repeats the text in front. Texts
-are cleaned and cut as in training (data.max_length). Exit code 0 when the input ends.
+arrived: label, probability (the label's), probabilities (of every class), unseen. `unseen` is true where no token that
+was read has a vector of its own, so that the answer says nothing of the text. text=true repeats the text in front.
+Texts are cleaned and cut as in training (data.max_length).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.errors import UserError, did_you_mean, notice
 from bench.processor import limit_spinning, usable_cores
 from bench.runs.environment import code_version
 from bench.runs.store import Store
-from bench.runs.weights import find_weights
+from bench.runs.weights import check_labels_texts, find_weights
 from bench.verbs.arriving_lines import arriving_lines
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def predict(arguments: Sequence[str]) -> int:
     """
     request = _parse(arguments)
     store = Store(request.results)
-    find_weights(store, request.run)  # a wrong id is answered before torch is imported
+    record, _ = find_weights(store, request.run)  # a wrong one is answered before torch is imported
+    check_labels_texts(record)
     with _opened(request.file) as descriptor:
         trained = _loaded(store, request)
         if os.isatty(descriptor):
@@ -100,6 +101,8 @@ def _parse(arguments: Sequence[str]) -> Request:
 @contextmanager
 def _opened(file: Path | None) -> Iterator[int]:
     """The descriptor to read from, unbuffered."""
+    if file is None and sys.stdin is None:
+        raise UserError(f"predict: there is no standard input; name a file with one text a line ({USAGE})")
     if file is None:
         yield sys.stdin.fileno()
         return
@@ -112,7 +115,7 @@ def _opened(file: Path | None) -> Iterator[int]:
 
 
 def _loaded(store: Store, request: Request) -> TrainedRun:
-    """The run, ready: what is set up at the first use is set up, and a run of another task refused."""
+    """The run, ready: what is set up at the first use is set up."""
     limit_spinning()
     import torch
 
