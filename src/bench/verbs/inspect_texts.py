@@ -20,7 +20,9 @@ from bench.report.inspected import Inspected, InspectedRun
 from bench.report.page import render_page
 from bench.report.theme import shortened
 from bench.report.tokens import visible
+from bench.runs.record import RunRecord
 from bench.runs.store import Store
+from bench.runs.weights import find_weights
 
 if TYPE_CHECKING:
     from bench.runs.trained import TrainedRun
@@ -35,11 +37,11 @@ def inspect_texts(request: Request) -> int:
 
     Raises: `UserError` for runs that cannot be loaded, of another task, and for texts without a token.
     """
+    store = Store(request.results)
+    _check([find_weights(store, name)[0] for name in request.runs])  # wrong ones are told before torch is imported
     from bench.runs.trained import load
 
-    store = Store(request.results)
     runs = [load(store, name) for name in request.runs]
-    _check(runs)
     readings = [[_inspected(run, text) for run in runs] for text in request.texts]
     document = inspect_document(request.texts, readings)
     page = request.output or _place(request.results, [run.record.run_id for run in runs], request.texts)
@@ -52,19 +54,20 @@ def inspect_texts(request: Request) -> int:
     return 0
 
 
-def _check(runs: Sequence[TrainedRun]) -> None:
+def _check(records: Sequence[RunRecord]) -> None:
     """Whether these runs can be looked into.
 
     Raises: `UserError` if one labels no texts, or is there twice.
     """
-    ids = [run.record.run_id for run in runs]
+    ids = [record.run_id for record in records]
     if len(set(ids)) < len(ids):
         raise UserError(f"inspect: run {ids[0]} is named twice: name another one beside it")
-    for run in runs:
-        if run.config.data.task != "classification":
+    for record in records:
+        task = record.config.get("data.task", "classification")
+        if task != "classification":
             raise UserError(
-                f"inspect: run {run.record.run_id} was trained for data.task={run.config.data.task}: only runs that "
-                "classify texts are shown; --gradients looks at others"
+                f"inspect: run {record.run_id} was trained for data.task={task}, and the page is on one class for each "
+                "text: name a run of data.task=classification"
             )
 
 
