@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,9 @@ ABSENT = {
     "epochs_to_target", "resumed_from", "resumed_epochs", "embedding_origin", "embedding_words_exact",
     "embedding_words_other_case", "embedding_words_subwords", "embedding_words_drawn", "peak_gpu_memory_bytes",
     "peak_gpu_memory_reserved_bytes", "timing_disturbed",
+    *(item.name for item in fields(RunRecord) if item.name.startswith(("gradient_", "carousel_", "gate_"))),
+    *(f"{name}{moment}" for name in ("activation_derivative", "recurrent_singular_value", "recurrent_spectral_radius")
+      for moment in ("", "_initial")),
 }  # fmt: skip
 
 

@@ -153,6 +153,7 @@ class TrainingConfig:
     patience: Count | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
+    gradient_flow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)

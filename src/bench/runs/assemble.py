@@ -98,7 +98,12 @@ def record_without_fit(
 def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], execution_id: str) -> RunRecord:
     """The record of a fit, finished or not. outcome: `status`, and what is known of the execution as a whole."""
     fields = (
-        _data_fields(fit) | _size_fields(fit) | _quality_fields(fit) | _speed_fields(fit) | _environment_fields(fit)
+        _data_fields(fit)
+        | _size_fields(fit)
+        | _quality_fields(fit)
+        | _speed_fields(fit)
+        | _environment_fields(fit)
+        | fit.flow
     )
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason

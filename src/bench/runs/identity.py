@@ -28,7 +28,7 @@ _NOT_SCIENCE = {
     "data.citation",
     "embedding.path", "embedding.files", "embedding.package", "embedding.url", "embedding.sha256", "embedding.member",
     "embedding.dimension",
-    "training.log_every_steps",
+    "training.log_every_steps", "training.gradient_flow",
     "results", "force", "keep", "dry_run", "until", "retry",
 }  # fmt: skip
 # Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.

@@ -129,6 +129,27 @@ class RunRecord:
     peak_gpu_memory_reserved_bytes: int | None = None  # held by torch's allocator; absent on a CPU
     wall_seconds: float | None = None  # this execution alone, data loading and evaluation included, imports excluded
 
+    # -- gradient flow, with training.gradient_flow=true, of cells that recur; docs/gradients.md ---------------------
+    # What ends in _initial is of the weights that training began with, the rest of those of the best epoch.
+    gradient_decay_per_step_initial: float | None = None  # factor of the loss gradient's norm in h per token backwards
+    gradient_decay_per_step: float | None = None  # median over texts; below 1 it vanishes, above 1 it explodes
+    gradient_half_life_tokens_initial: float | None = None  # tokens over which that factor leaves one half
+    gradient_half_life_tokens: float | None = None  # absent where nothing is lost
+    carousel_decay_per_step_initial: float | None = None  # the same of the cell state c; absent for cells without one
+    carousel_decay_per_step: float | None = None  # after training
+    carousel_half_life_tokens_initial: float | None = None  # tokens over which one half is left in c
+    carousel_half_life_tokens: float | None = None  # after training
+    recurrent_singular_value_initial: float | None = None  # largest one of the square blocks of W_hh, one a gate
+    recurrent_singular_value: float | None = None  # after training
+    recurrent_spectral_radius_initial: float | None = None  # largest absolute eigenvalue of the same blocks
+    recurrent_spectral_radius: float | None = None  # after training
+    activation_derivative_initial: float | None = None  # mean tanh' (ReLU') over texts, steps and units; 1: linear
+    activation_derivative: float | None = None  # after training
+    gate_saturation_initial: float | None = None  # share of gate values below 0.1 or above 0.9; absent without gates
+    gate_saturation: float | None = None  # after training
+    gradient_flow_texts: int | None = None  # validation texts it was measured on
+    gradient_flow: dict[str, list[list[float]]] | None = None  # curves: [distance, lower quartile, median, upper one]
+
     # -- contention: who else used the processor during the training steps; docs/clock.md ---------------------------
     timing_disturbed: bool | None = None  # by the rule of docs/clock.md: times are longer than on a quiet machine
     cpu_steal_fraction: float | None = None  # of the usable cores' time, taken by other virtual machines

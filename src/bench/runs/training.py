@@ -32,6 +32,7 @@ from bench.runs.clock import Timing, TrainingClock
 from bench.runs.contention import ContentionReading
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.folders import CHECKPOINT
+from bench.runs.gradient_flow import gradient_flow_fields
 from bench.runs.identity import ResolvedRun
 from bench.runs.memory import PeakMemory, forget_peak, peak_memory
 from bench.runs.probe import InferenceSpeed, KernelProbe, inference_speed
@@ -92,6 +93,7 @@ class Fit:
         self.evaluation: Evaluation | None = None
         self.inference: InferenceSpeed | None = None
         self.last_weights: dict[str, Tensor] = {}
+        self.flow: dict[str, object] = {}
 
     def build(self) -> None:
         """What is trained: word vectors and a network."""
@@ -160,6 +162,7 @@ class Fit:
             self.network, config.training, self.data.classes, planned, config.seed, frozen_epochs=frozen
         )
         batches = TextDataModule(self.data, config.training.batch_size, config.seed)
+        initial = copied_weights(self.network) if config.training.gradient_flow else {}
         try:
             self.trainer.fit(module, datamodule=batches, ckpt_path=saved, weights_only=True)
         finally:  # this process's own view: after a failure, others may be gone
@@ -173,6 +176,7 @@ class Fit:
         self.network.load_state_dict(self.selection.weights)
         self.evaluation = self._evaluate(module, batches)
         self.inference = self._inference()
+        self.flow = self._gradient_flow(initial)
 
     def _evaluate(self, module: Classifier, batches: TextDataModule) -> Evaluation:
         for part in self.evaluated_parts():
@@ -186,6 +190,14 @@ class Fit:
         rows = generator(self.resolved.config.seed, "sample").permutation(len(train))[:size]
         parts = [train.subset(np.sort(rows)), self.data.validation]
         return parts if self.data.test is None else [*parts, self.data.test]
+
+    def _gradient_flow(self, initial: dict[str, Tensor]) -> dict[str, object]:
+        """Fields of the record: of the first weights and the best ones; in the first process while the others wait."""
+        fields: dict[str, object] = {}
+        if initial and is_first_process():
+            cell = self.resolved.config.model.cell
+            fields = gradient_flow_fields(self.network, cell, initial, self.data.validation)
+        return gather(fields)[0]
 
     def _inference(self) -> InferenceSpeed | None:
         """Of the best weights, in the first process while the others wait: they would take its processor."""

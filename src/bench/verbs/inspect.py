@@ -51,7 +51,9 @@ def inspect(arguments: Sequence[str]) -> int:
     request = _parse(arguments)
     limit_spinning()
     if request.gradients:
-        raise UserError("inspect: --gradients is not there yet")
+        from bench.verbs.inspect_gradients import inspect_gradients
+
+        return inspect_gradients(request)
     from bench.verbs.inspect_texts import inspect_texts
 
     return inspect_texts(request)
