@@ -49,6 +49,8 @@ class CellDeclaration:
     recurrent_matrix: whether there is a W_hh;  biases: how many of (gates · hidden,) there are;
     recurrent_initial: what W_hh starts as, block by block;
     has_module: whether PyTorch has the cell as a module;
+    activations: what σ, tanh and ReLU give in one step, in the order in which its equation computes them: the names of
+        gates for `inspect`, empty for what it shall not show;
     implementation: `package.module:name` of the equations, for cells of other packages.
     """
 
@@ -62,6 +64,7 @@ class CellDeclaration:
     biases: int = 2
     recurrent_initial: Literal["orthogonal", "identity"] = "orthogonal"
     has_module: bool = False
+    activations: tuple[str, ...] = ()
     implementation: str | None = None
 
     def __post_init__(self) -> None:
@@ -83,26 +86,40 @@ _NORMS = (  # of the input's product and the state's, each over all gates, and o
 
 _LSTM_MEMORY = ((1, 1), (0, -1))  # forget and input gate
 
+_LSTM_ACTIVATIONS = ("forget gate", "input gate", "candidate", "output gate", "")  # tanh c is seen in c
+_GRU_ACTIVATIONS = ("reset gate", "update gate", "candidate")
+
 # The program's own cells, simpler ones first.
 DECLARED: Mapping[str, CellDeclaration] = {
-    "rnn": CellDeclaration(gates=1, has_module=True),
-    "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity"),
-    "mingru": CellDeclaration(gates=2, chrono=((0, -1),), recurrent_matrix=False, biases=1),
-    "minlstm": CellDeclaration(gates=3, forget_gate=0, chrono=((0, 1), (1, -1)), recurrent_matrix=False, biases=1),
-    "mgu": CellDeclaration(gates=2),
-    "gru": CellDeclaration(gates=3, chrono=((1, 1),), has_module=True),
-    "gru_reset_before": CellDeclaration(gates=3),
-    "lstm_noforget": CellDeclaration(gates=3, states=2),
-    "lstm_cifg": CellDeclaration(gates=3, states=2, forget_gate=0),
-    "lstm": CellDeclaration(gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True),
+    "rnn": CellDeclaration(gates=1, has_module=True, activations=("",)),
+    "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity", activations=("",)),
+    "mingru": CellDeclaration(
+        gates=2, chrono=((0, -1),), recurrent_matrix=False, biases=1, activations=("update gate",)
+    ),
+    "minlstm": CellDeclaration(
+        gates=3, forget_gate=0, chrono=((0, 1), (1, -1)), recurrent_matrix=False, biases=1,
+        activations=("input gate, normalised",),
+    ),
+    "mgu": CellDeclaration(gates=2, activations=("forget gate", "candidate")),
+    "gru": CellDeclaration(gates=3, chrono=((1, 1),), has_module=True, activations=_GRU_ACTIVATIONS),
+    "gru_reset_before": CellDeclaration(gates=3, activations=_GRU_ACTIVATIONS),
+    "lstm_noforget": CellDeclaration(gates=3, states=2, activations=("input gate", "candidate", "output gate", "")),
+    "lstm_cifg": CellDeclaration(
+        gates=3, states=2, forget_gate=0, activations=("candidate", "forget gate", "output gate", "")
+    ),
+    "lstm": CellDeclaration(
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True, activations=_LSTM_ACTIVATIONS
+    ),
     "lstm_peephole": CellDeclaration(
-        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=(FurtherWeight("weight_peephole_l0", 3),)
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=(FurtherWeight("weight_peephole_l0", 3),),
+        activations=("input gate", "forget gate", "candidate", "output gate", ""),
     ),
     # Normalising a value takes five operations: sum, difference, square and sum, scale; there are 4 + 4 + 1 per unit.
     "lstm_layernorm": CellDeclaration(
-        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=_NORMS, operations=45
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=_NORMS, operations=45,
+        activations=_LSTM_ACTIVATIONS,
     ),
-}
+}  # fmt: skip
 
 
 def declared(cell: str) -> CellDeclaration:
