@@ -43,7 +43,8 @@ _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.",
 _LINEAR = {f"model.{name}" for name in LINEAR_KEYS}  # in the name of no other model
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {
-    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved", "model.kernel_resolved",
+    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved",
+    "model.kernel_resolved",
     *_LINEAR,
 }  # fmt: skip
 
