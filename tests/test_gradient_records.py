@@ -99,7 +99,7 @@ def test_inspect_gradients_prints_a_table_and_writes_a_page(study: Study, capsys
     page = output.read_text(encoding="utf-8")
     assert "Claim: in a simple recurrent network the gradient vanishes" in page
     assert "gradient-flow" in page
-    folder = study.results / "inspect" / f"gradients-{rnn.run_id}-{lstm.run_id}"
+    folder = study.results / "inspect" / f"gradients-{rnn.run_id[:8]}-{lstm.run_id[:8]}"
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
     with (folder / "tables" / "gradient_curves.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

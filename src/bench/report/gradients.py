@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
@@ -13,7 +14,6 @@ from bench.report.document import Block, Document, Listing, Plot, Prose, Section
 from bench.report.figures_gradients import gradient_flow as drawn_flow
 from bench.report.figures_panels import unique, with_task
 from bench.report.frames import Shown, of_frame
-from bench.report.names import file_name
 from bench.report.numbers import number
 
 _CLAIM = (
@@ -28,6 +28,7 @@ _POOLED = (
     "Not all of these runs classify from the last state. With another pooling the loss enters at every token, and "
     "the norm adds up what has entered on the way: it cannot vanish, and its slope says little of the recurrence."
 )
+_NAMED = 4  # runs in the name of a folder, at most
 _BOTH = "Of runs that read both ways, this is the direction that reads forwards."
 
 
@@ -62,7 +63,10 @@ def gradient_document(records: pd.DataFrame) -> Document:
 
 def document_name(records: pd.DataFrame) -> str:
     """What the folder of such a document is called."""
-    return file_name("gradients-" + "-".join(str(run) for run in records["run_id"]))
+    runs = [str(run) for run in records["run_id"]]
+    digest = hashlib.sha256("".join(runs).encode()).hexdigest()[:8]
+    named = [run[:8] for run in runs] if len(runs) <= _NAMED else [runs[0][:8], f"and-{len(runs) - 1}-more", digest]
+    return "-".join(["gradients", *named])
 
 
 def labelled(records: pd.DataFrame) -> pd.DataFrame:

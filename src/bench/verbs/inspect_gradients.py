@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.errors import UserError
 from bench.files import write_atomically
 from bench.runs.store import Store
 
@@ -27,8 +28,11 @@ _COLUMNS = (
 def inspect_gradients(request: Request) -> int:
     """Measure, or take from the records, print a table and write the page.
 
-    Raises: `UserError` for runs that cannot be measured.
+    Raises: `UserError` for runs that cannot be measured, and for a page that cannot be written.
     """
+    if request.output is not None and request.output.is_dir():
+        example = request.output / "page.html"
+        raise UserError(f"inspect: --output {request.output} is a folder: name a file, such as {example}")
     from bench.report.folder import write_report
     from bench.report.gradients import document_name, gradient_document
     from bench.runs.flow_again import record_with_flow
@@ -43,14 +47,17 @@ def inspect_gradients(request: Request) -> int:
         path = _copied(path, request.output)
     console.print(Text(document.sentence, "bold"))
     console.print(_table(frame), soft_wrap=False)
-    console.print(f"page: {path}", markup=False)
+    console.print(f"page  {path}", markup=False)
     return 0
 
 
 def _copied(page: Path, output: Path) -> Path:
     """The page, which holds everything, where it was asked for."""
     content = page.read_bytes()
-    write_atomically(output, lambda temporary: temporary.write_bytes(content))
+    try:
+        write_atomically(output, lambda temporary: temporary.write_bytes(content))
+    except OSError as error:
+        raise UserError(f"inspect: cannot write {output}: {error.strerror}") from None
     return output
 
 
