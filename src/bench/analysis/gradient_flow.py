@@ -41,7 +41,7 @@ def flow_numbers(runs: pd.DataFrame) -> pd.DataFrame:
     Columns: task, arm, moment, runs, texts, decay, half_life, carousel_decay, carousel_half_life (tokens, of the mean
     factor; missing where nothing is lost), distance (the farthest that all runs reach), left and carousel_left (share
     of the norm at the text's end that is left there), singular_value, spectral_radius, derivative, saturation, clipped
-    (share of training steps, where the records have it).
+    (share of the training steps in between, after training alone).
     """
     curves = flow_curves(runs)
     rows = []
@@ -53,7 +53,7 @@ def flow_numbers(runs: pd.DataFrame) -> pd.DataFrame:
             row |= {name: _mean(group[f"{field}{suffix}"]) for name, field in _MEANS.items()}
             row["half_life"] = half_life(row["decay"])
             row["carousel_half_life"] = half_life(row["carousel_decay"])
-            row["clipped"] = _mean(group["clipped_fraction"]) if "clipped_fraction" in group else None
+            row["clipped"] = _mean(group["clipped_fraction"]) if moment == BEST else None
             here = curves[(curves["task"] == task) & (curves["arm"] == arm) & (curves["moment"] == moment)]
             rows.append(row | _left(here))
     return pd.DataFrame(rows)

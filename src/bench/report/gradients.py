@@ -106,7 +106,7 @@ _NUMBERS = (
     Shown("Factor a token, h", ("decay",), 4), Shown("Half-life, tokens, h", ("half_life",), 1),
     Shown("Factor a token, c", ("carousel_decay",), 4), Shown("Half-life, tokens, c", ("carousel_half_life",), 1),
     Shown("Farthest, tokens", ("distance",), 0), Shown("Largest singular value", ("singular_value",), 2),
-    Shown("Spectral radius", ("spectral_radius",), 2), Shown("Mean tanh′", ("derivative",), 3),
+    Shown("Spectral radius", ("spectral_radius",), 2), Shown("Mean derivative", ("derivative",), 3),
     Shown("Gates saturated, %", ("saturation",), 1, scale=100), Shown("Steps clipped, %", ("clipped",), 1, scale=100),
 )  # fmt: skip
 

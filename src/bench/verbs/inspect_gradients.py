@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COLUMNS = (
     ("decay", "factor a token, h", 4), ("half_life", "half-life, tokens, h", 1), ("carousel_decay", "factor, c", 4),
     ("carousel_half_life", "half-life, c", 1), ("singular_value", "largest singular value", 2),
-    ("derivative", "mean tanh'", 3), ("saturation", "gates saturated", 3),
+    ("derivative", "mean derivative", 3), ("saturation", "gates saturated", 3),
 )  # fmt: skip
 
 
