@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from bench.verbs.inspect import Request
 
-_COLUMNS = (
-    ("decay", "factor a token, h", 4), ("half_life", "half-life, tokens, h", 1), ("carousel_decay", "factor, c", 4),
-    ("carousel_half_life", "half-life, c", 1), ("singular_value", "largest singular value", 2),
-    ("derivative", "mean derivative", 3), ("saturation", "gates saturated", 3),
+_COLUMNS = (  # of an 80-character terminal; the page has longer titles
+    ("decay", "factor h", 4), ("half_life", "half-life h", 1), ("carousel_decay", "factor c", 4),
+    ("carousel_half_life", "half-life c", 1), ("singular_value", "sigma", 2), ("derivative", "mean f'", 3),
+    ("saturation", "saturated", 2),
 )  # fmt: skip
+_WEIGHTS = {"at initialisation": "first", "after training": "best"}
 
 
 def inspect_gradients(request: Request) -> int:
@@ -72,5 +73,5 @@ def _table(frame: pd.DataFrame) -> Table:
     table = Table("cell", "weights", *(title for _, title, _ in shown))
     for row in numbers.to_dict("records"):
         cells = [number(row[name], digits) if known(row[name]) else "" for name, _, digits in shown]
-        table.add_row(str(row["arm"]), str(row["moment"]), *cells)
+        table.add_row(str(row["arm"]), _WEIGHTS[str(row["moment"])], *cells)
     return table
