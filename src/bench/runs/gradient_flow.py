@@ -21,7 +21,7 @@ from bench.models.encoder import TextClassifier
 Floats = NDArray[np.float64]
 
 TEXTS = 32  # of the validation split
-_POINTS = 65  # of a curve in the record, at most
+_POINTS = 41  # of a curve in the record, at most
 _DIGITS = 4  # significant ones
 
 

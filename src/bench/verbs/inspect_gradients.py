@@ -70,7 +70,9 @@ def _table(frame: pd.DataFrame) -> Table:
 
     numbers = flow_numbers(labelled(frame))
     shown = [column for column in _COLUMNS if numbers[column[0]].notna().any()]
-    table = Table("cell", "weights", *(title for _, title, _ in shown))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for place, title in enumerate(("cell", "weights", *(title for _, title, _ in shown))):
+        table.add_column(title, justify="right" if place > 1 else "left")
     for row in numbers.to_dict("records"):
         cells = [number(row[name], digits) if known(row[name]) else "" for name, _, digits in shown]
         table.add_row(str(row["arm"]), _WEIGHTS[str(row["moment"])], *cells)
