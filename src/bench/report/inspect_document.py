@@ -148,7 +148,11 @@ def _layer_grid(one: Inspected, layer: LayerReading, characters: int) -> TokenGr
         norms = state.norms
         digits = 1 if norms.max() >= 10 else 2
         strips.append(
-            Strip(f"norm of {state.name[-1]}", tuple(number(float(norm), digits) for norm in norms), _shares(norms))
+            Strip(
+                f"norm of {state.name.split()[-1]}",
+                tuple(number(float(norm), digits) for norm in norms),
+                _shares(norms),
+            )
         )
     return token_grid(f"{one.run.name}, {layer.name}", one.tokens, strips, characters)
 
@@ -160,7 +164,7 @@ def _two_digits(values: np.ndarray) -> tuple[str, ...]:
 def _scaled(activation: Activation) -> tuple[float, ...]:
     """Means as shares of the end of their range."""
     ends = (activation.low, activation.high)
-    return tuple(float(mean) / (abs(ends[mean > 0]) or 1.0) for mean in activation.means)
+    return tuple(float(mean) / (abs(ends[int(mean > 0)]) or 1.0) for mean in activation.means)
 
 
 def _maps(passage: str, one: Inspected, layer: LayerReading, width: float) -> list[Block]:
