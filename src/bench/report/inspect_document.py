@@ -100,7 +100,10 @@ def _passage(key: str, one: Inspected) -> Passage:
     shares = _shares(one.reading.attribution.values)
     pieces = tuple(
         Piece(
-            visible(token), share, f"token {place}: {number(value, 3, sign=True)}{', unseen' if unseen else ''}", unseen
+            token or visible(token),
+            share,
+            f"token {place}: {number(value, 3, sign=True)}{', unseen' if unseen else ''}",
+            unseen,
         )
         for place, (token, share, value, unseen) in enumerate(
             zip(one.tokens, shares, one.reading.attribution.values.tolist(), one.unseen, strict=True), 1
