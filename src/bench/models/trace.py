@@ -81,6 +81,7 @@ def read(network: TextClassifier, model: ModelConfig, tokens: Tensor) -> Reading
     )
 
 
+@torch.no_grad()
 def running_predictions(network: TextClassifier, tokens: Tensor) -> np.ndarray:
     """Probabilities had the text ended after each token. tokens: (time,) → (time, classes).
 

@@ -24,7 +24,7 @@ def running_figure(key: str, readings: Sequence[Inspected]) -> Figure:
     arms = theme.Arms(tuple(one.run.name for one in readings), tuple(one.run.name for one in readings))
     tooltip = ["arm:N", "token:N", "place:Q", alt.Tooltip("shown:N", title=f"P({label})"), "predicted:N"]
     base = alt.Chart().encode(
-        x=_along(time),
+        x=_along([str(row["word"]) for row in _running_rows(first, label)]),
         y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="probability", format="%")),
         color=arms.colour(lines=True),
         tooltip=tooltip,
@@ -61,14 +61,14 @@ def _probability(one: Inspected, label: str) -> list[float]:
     return [float(value) for value in one.reading.running[:, one.run.labels.index(label)]]
 
 
-def _along(time: int) -> alt.X:
-    """Tokens by name where there is room, else by number."""
-    if time > _NAMED:
-        scale = alt.Scale(domain=[1, time], nice=False)
+def _along(words: list[str]) -> alt.X:
+    """Tokens by name where there is room, else by number. words: each behind its place and a blank."""
+    if len(words) > _NAMED:
+        scale = alt.Scale(domain=[1, len(words)], nice=False)
         return alt.X("place:Q", scale=scale, axis=alt.Axis(title="token", grid=False, format="d", tickMinStep=1))
-    words = "slice(datum.label, indexof(datum.label, ' ') + 1)"
-    axis = alt.Axis(title=None, labelExpr=words, labelAngle=0 if time <= 10 else -40, labelLimit=90)
-    return alt.X("word:N", sort=alt.EncodingSortField("place"), axis=axis)
+    without_place = "slice(datum.label, indexof(datum.label, ' ') + 1)"
+    axis = alt.Axis(title=None, labelExpr=without_place, labelAngle=0 if len(words) <= 10 else -40, labelLimit=90)
+    return alt.X("word:N", sort=words, axis=axis)
 
 
 def norms_figure(key: str, readings: Sequence[Inspected]) -> Figure | None:

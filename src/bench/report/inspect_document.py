@@ -14,7 +14,9 @@ from bench.report.numbers import number, number_cell, plural, text_cell
 from bench.report.theme import shortened
 from bench.report.tokens import Passage, Piece, Strip, TokenGrid, token_grid, unit_map, visible
 
-_CHARACTERS = {1: 118, 2: 62}  # of a line of tokens: one run takes the page, two share it
+# One run takes the page, two share it: characters of a line of tokens, and rem.
+_CHARACTERS = {1: 118, 2: 62}
+_WIDTH = {1: 66.0, 2: 40.0}
 _TITLE = 60  # characters of a text in its heading
 
 
@@ -76,7 +78,7 @@ def _text(place: int, text: str, readings: Sequence[Inspected]) -> Section:
         figures = [running_figure(f"{key}-{side}", [one]) for side, one in enumerate(readings, 1)]
     norms = norms_figure(key, readings)
     inside = [
-        (one.run.name, tuple(_inside(f"passage-{key}-{side}", one, _CHARACTERS[len(readings)])))
+        (one.run.name, tuple(_inside(f"passage-{key}-{side}", one, len(readings))))
         for side, one in enumerate(readings, 1)
     ]
     blocks: tuple[Block, ...] = (
@@ -98,7 +100,10 @@ def _passage(key: str, one: Inspected) -> Passage:
     shares = _shares(one.reading.attribution.values)
     pieces = tuple(
         Piece(
-            visible(token), share, f"token {place}: {number(value, 3, sign=True)}{', unseen' if unseen else ''}", unseen
+            token or visible(token),
+            share,
+            f"token {place}: {number(value, 3, sign=True)}{', unseen' if unseen else ''}",
+            unseen,
         )
         for place, (token, share, value, unseen) in enumerate(
             zip(one.tokens, shares, one.reading.attribution.values.tolist(), one.unseen, strict=True), 1
@@ -114,16 +119,16 @@ def _shares(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) / largest for value in values)
 
 
-def _inside(passage: str, one: Inspected, characters: int) -> list[Block]:
+def _inside(passage: str, one: Inspected, runs: int) -> list[Block]:
     """The decision token by token, then each layer's gates and states, the last layer open."""
     blocks: list[Block] = [
         Prose("Attribution (blue: towards the predicted class, orange: against it) and running prediction:"),
-        token_grid(f"{one.run.name}, decision", one.tokens, _decision_strips(one), characters),
+        token_grid(f"{one.run.name}, decision", one.tokens, _decision_strips(one), _CHARACTERS[runs]),
     ]
     layers = one.reading.layers
     for layer in reversed(layers):
         summary = f"Inside {layer.name}: mean of each gate, norm of each state, every unit"
-        content = (_layer_grid(one, layer, characters), *_maps(passage, one, layer))
+        content = (_layer_grid(one, layer, _CHARACTERS[runs]), *_maps(passage, one, layer, _WIDTH[runs]))
         blocks.append(Fold(summary, content, open=layer.layer == layers[-1].layer))
     return blocks
 
@@ -146,7 +151,11 @@ def _layer_grid(one: Inspected, layer: LayerReading, characters: int) -> TokenGr
         norms = state.norms
         digits = 1 if norms.max() >= 10 else 2
         strips.append(
-            Strip(f"norm of {state.name[-1]}", tuple(number(float(norm), digits) for norm in norms), _shares(norms))
+            Strip(
+                f"norm of {state.name.split()[-1]}",
+                tuple(number(float(norm), digits) for norm in norms),
+                _shares(norms),
+            )
         )
     return token_grid(f"{one.run.name}, {layer.name}", one.tokens, strips, characters)
 
@@ -158,12 +167,12 @@ def _two_digits(values: np.ndarray) -> tuple[str, ...]:
 def _scaled(activation: Activation) -> tuple[float, ...]:
     """Means as shares of the end of their range."""
     ends = (activation.low, activation.high)
-    return tuple(float(mean) / (abs(ends[mean > 0]) or 1.0) for mean in activation.means)
+    return tuple(float(mean) / (abs(ends[int(mean > 0)]) or 1.0) for mean in activation.means)
 
 
-def _maps(passage: str, one: Inspected, layer: LayerReading) -> list[Block]:
+def _maps(passage: str, one: Inspected, layer: LayerReading, width: float) -> list[Block]:
     return [
-        unit_map(part.name, passage, one.tokens, part.values, (part.low, part.high))
+        unit_map(part.name, passage, one.tokens, part.values, (part.low, part.high), width)
         for part in (*layer.gates, *layer.states)
     ]
 

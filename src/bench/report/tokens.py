@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from bench.report.theme import shortened
 
 LONGEST = 14  # characters of a token in a grid; the whole of it is in its tooltip
 _NARROWEST = 5  # characters that a number takes
-_LABELLED = 40  # tokens up to which a heat map names its columns
+_LABEL = 9  # characters of a token below a heat map
+_CHARACTER, _GAP = 0.55, 0.5  # rem that such a character takes, and what is between labels
 _TALL, _LOW = 64, 3  # units up to which a unit is so many pixels high
 
 
@@ -91,7 +92,7 @@ class UnitMap:
     """A heat map: tokens from left to right, units from top to bottom.
 
     passage: the key of its text;  values: base64 of (units, time) bytes, 0 for `low` and 255 for `high`;
-    labels: of the columns, none where there are too many.
+    labels: of the columns, none where there is no room.
     """
 
     title: str
@@ -107,6 +108,11 @@ class UnitMap:
     def height(self) -> int:
         """In pixels."""
         return self.units * (_LOW if self.units <= _TALL else 1)
+
+    @property
+    def column(self) -> float:
+        """The width of a labelled column, in rem."""
+        return _CHARACTER * max(map(len, self.labels), default=0) + _GAP
 
     @property
     def scale(self) -> str:
@@ -136,12 +142,14 @@ def _lines(tokens: Sequence[str], characters: int) -> Iterator[slice]:
 
 
 def unit_map(
-    title: str, passage: str, tokens: Sequence[str], values: np.ndarray, bounds: tuple[float, float]
+    title: str, passage: str, tokens: Sequence[str], values: np.ndarray, bounds: tuple[float, float], width: float
 ) -> UnitMap:
-    """A heat map of (time, units) values. bounds: the values of the first and the last colour."""
+    """A heat map of (time, units) values. bounds: the values of the first and the last colour;  width: in rem, of what
+    can be seen of it at once: columns are labelled where there is room."""
     low, high = bounds
     scaled = np.clip((values.T - low) / ((high - low) or 1.0), 0, 1)
     raw = np.round(scaled * 255).astype(np.uint8).tobytes()
-    labels = tuple(map(visible, tokens)) if len(tokens) <= _LABELLED else ()
     time, units = values.shape
-    return UnitMap(title, file_name(passage), base64.b64encode(raw).decode(), units, time, low, high, labels)
+    labels = tuple(shortened(visible(token), _LABEL) for token in tokens)
+    drawn = UnitMap(title, file_name(passage), base64.b64encode(raw).decode(), units, time, low, high, labels)
+    return drawn if time * drawn.column <= width else replace(drawn, labels=())
