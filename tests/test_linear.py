@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pytorch_lightning.loggers import Logger
 from safetensors.numpy import load_file
 
 import bench
 from bench.compose import compose
 from bench.errors import UserError
-from bench.models.regression import solutions as real_solutions
-from bench.runs import linear
+from bench.runs.claim import claim
+from bench.runs.execute import execute
 from bench.runs.identity import resolve
 from bench.runs.record import RunRecord, Status
 from bench.runs.recorded import config_of
@@ -94,10 +95,9 @@ def test_it_reads_what_networks_read(study: Study) -> None:
     for name in ("train_texts", "train_tokens", "truncated_fraction", "vocabulary_words", "unknown_token_fraction",
                  "validation_texts", "test_texts", "data_fingerprint"):  # fmt: skip
         assert getattr(mine, name) == getattr(theirs, name), name
-    kept = [pq.read_table(folder_of(study, record) / "predictions.parquet").to_pydict() for record in (mine, theirs)]
-    assert [kept[0][name] for name in ("id", "label", "length")] == [
-        kept[1][name] for name in ("id", "label", "length")
-    ]
+    columns = ["id", "label", "length"]
+    kept = [pq.read_table(folder_of(study, one) / "predictions.parquet", columns=columns) for one in (mine, theirs)]
+    assert kept[0].equals(kept[1])
 
 
 def test_weights_are_arrays_as_many_as_the_record_says(study: Study) -> None:
@@ -163,9 +163,8 @@ def test_it_pairs_with_cells_on_the_same_texts(study: Study) -> None:
         return resolve(compose(study.overrides(*more))).pair_key
 
     for shared in ((), ("training.epochs=7",), ("model.pooling=last", "embedding.dimension=5")):
-        assert (
-            key("model=linear", *shared) == key("model=gru", *shared) == key("model=linear", "model.ngrams=1", *shared)
-        )
+        cell = key("model=gru", *shared)
+        assert cell == key("model=linear", *shared) == key("model=linear", "model.ngrams=1", *shared)
     assert key("model=linear", "data.max_length=9") != key("model=gru")
 
 
@@ -228,17 +227,30 @@ def test_other_tasks_than_classification_are_refused_in_one_line(study: Study) -
         compose(["model=linear", "data=pos"])
 
 
-def test_a_solver_that_breaks_off_leaves_a_record(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(*arguments: object) -> object:
-        found = real_solutions(*arguments)  # type: ignore[arg-type]
-        yield next(found)
+class Impatient(Logger):
+    """A tracker that ends the run when the first strength has been tried."""
+
+    name, version, loggers = "impatient", "1", property(lambda self: [self])
+
+    def log_hyperparams(self, *arguments: object, **more: object) -> None:
+        """Nothing."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(linear, "solutions", breaks)
-    record = run(study)
+    def finish(self, record: RunRecord) -> None:
+        """Nothing."""
+
+
+def test_a_solver_that_breaks_off_leaves_a_record_and_the_next_run_begins_afresh(study: Study) -> None:
+    resolved, store = resolve(compose(study.overrides("model=linear"))), Store(study.results)
+    store.prepare()
+    with claim(store, resolved.run_id) as claimed:
+        record = execute(resolved, store, claimed, lambda _: Impatient())  # type: ignore[arg-type, return-value]
     assert record.status is Status.INTERRUPTED
     assert record.test_accuracy is None
     assert record.train_seconds is not None
     assert record.parameters_total is not None
-    monkeypatch.undo()
-    assert run(study).status is Status.FINISHED
+    again = run(study)
+    assert again.status is Status.FINISHED
+    assert (again.run_id, again.resumed_from) == (record.run_id, None)

@@ -158,9 +158,7 @@ def test_one_search_goes_on_from_the_last_and_gives_what_a_fresh_one_gives() -> 
 
 def test_ngrams_that_cannot_be_had_are_refused_in_one_line() -> None:
     texts = texts_of([[1], [2], [3]])
-    with pytest.raises(
-        UserError, match=r"no word stands in so many of the 3 training texts; use model\.minimum_texts=1"
-    ):
+    with pytest.raises(UserError, match=r"no word stands in so many of the 3 training texts; use model\.min\w+=1$"):
         without_weights(texts, 2, 2, WORDS, 2)
     with pytest.raises(UserError, match=r"model\.ngrams=4: 100,000 words have more such n-grams .* model\.ngrams=3"):
         NgramClassifier(4, 100_000, 2, 1)
