@@ -73,7 +73,8 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
 def _without_network(config: BenchConfig) -> BenchConfig:
     """A solver's work: one process on the processor, in double precision, whatever a network would have been given."""
     hardware = replace(config.hardware, accelerator="cpu", devices=1, strategy="auto", precision="32")
-    return replace(config, embedding=_NO_VECTORS, training=_NO_STEPS, hardware=hardware)
+    data = replace(config.data, epochs=1)  # what `training.epochs` would have been; an estimate of time reads it
+    return replace(config, data=data, embedding=_NO_VECTORS, training=_NO_STEPS, hardware=hardware)
 
 
 def _by_default(section: Section, names: Collection[str]) -> Section:
