@@ -53,6 +53,10 @@ class ModelConfig:
     kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
+    chrono: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    weight_drop: Probability = 0.0
+    recurrent_dropout: Probability = 0.0
+    variational: bool = False
     ngrams: Annotated[int, Field(ge=1, le=4)] = 2
     minimum_texts: Count = 1
     inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
@@ -145,6 +149,7 @@ class TrainingConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Positive | None = 1.0
+    tbptt: Count | None = None
     patience: Count | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
@@ -358,6 +363,7 @@ def _check_combinations(config: BenchConfig) -> None:
     cell = config.model.cell
     if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
         raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
+    _check_regularisation(config.model)
     if cell == "linear" and config.data.task != "classification":
         raise UserError(
             f"model=linear labels whole texts, and data={config.data.name} is for {config.data.task}: "
@@ -365,6 +371,11 @@ def _check_combinations(config: BenchConfig) -> None:
         )
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
+    if config.training.tbptt is not None and not is_recurrent(config.model.cell):
+        raise UserError(
+            f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
+            "recur: remove it or use a recurrent cell, such as model=gru"
+        )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:
@@ -381,6 +392,26 @@ def _check_combinations(config: BenchConfig) -> None:
             "one before, such as protocol.looks=[5,10]"
         )
     _check_inputs(config.data, config.embedding)
+
+
+def _check_regularisation(model: ModelConfig) -> None:
+    """Keys that mean something to cells with a recurrent matrix, or with gates that keep the state."""
+    declaration = declared(model.cell) if is_recurrent(model.cell) else None
+    for key, probability in (("weight_drop", model.weight_drop), ("recurrent_dropout", model.recurrent_dropout)):
+        if probability and not (declaration and declaration.recurrent_matrix):
+            raise UserError(
+                f"model.{key}={probability}: the cell {model.cell} has no recurrent matrix; remove it or use model=lstm"
+            )
+    if model.recurrent_dropout and model.kernel == "torch":
+        raise UserError(
+            f"model.recurrent_dropout={model.recurrent_dropout}: PyTorch's modules cannot drop units of the state; "
+            "use model.kernel=step, or model.weight_drop in its place"
+        )
+    if model.chrono is not None and not (declaration and declaration.chrono):
+        raise UserError(
+            f"model.chrono={model.chrono}: the cell {model.cell} has no gate that keeps its state; remove it or use "
+            "model=lstm or model=gru"
+        )
 
 
 def _check_heads(model: ModelConfig) -> None:

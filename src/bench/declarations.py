@@ -42,6 +42,8 @@ class CellDeclaration:
     gates: blocks of hidden size, stacked in W_ih (gates · hidden, input), W_hh (gates · hidden, hidden) and two biases;
     states: tensors of (batch, hidden) that a step hands to the next one, the first of which is the layer's output;
     forget_gate: the block whose gate keeps the state where it is large, None if there is none;
+    chrono: blocks whose biases chrono initialisation sets: (block, 1) keeps the state where it is large, (block, -1)
+        lets in what is new;
     further: vectors of weights beside these, in the order in which the step takes them;
     operations: per hidden unit and token, beside the products with weights;
     recurrent_matrix: whether there is a W_hh;  biases: how many of (gates · hidden,) there are;
@@ -53,6 +55,7 @@ class CellDeclaration:
     gates: int
     states: int = 1
     forget_gate: int | None = None
+    chrono: tuple[tuple[int, int], ...] = ()
     further: tuple[FurtherWeight, ...] = ()
     operations: int = 0
     recurrent_matrix: bool = True
@@ -78,21 +81,27 @@ _NORMS = (  # of the input's product and the state's, each over all gates, and o
     FurtherWeight("bias_c_l0", 1, bias=True),
 )
 
+_LSTM_MEMORY = ((1, 1), (0, -1))  # forget and input gate
+
 # The program's own cells, simpler ones first.
 DECLARED: Mapping[str, CellDeclaration] = {
     "rnn": CellDeclaration(gates=1, has_module=True),
     "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity"),
+    "mingru": CellDeclaration(gates=2, chrono=((0, -1),), recurrent_matrix=False, biases=1),
+    "minlstm": CellDeclaration(gates=3, forget_gate=0, chrono=((0, 1), (1, -1)), recurrent_matrix=False, biases=1),
     "mgu": CellDeclaration(gates=2),
-    "gru": CellDeclaration(gates=3, has_module=True),
+    "gru": CellDeclaration(gates=3, chrono=((1, 1),), has_module=True),
     "gru_reset_before": CellDeclaration(gates=3),
     "lstm_noforget": CellDeclaration(gates=3, states=2),
     "lstm_cifg": CellDeclaration(gates=3, states=2, forget_gate=0),
-    "lstm": CellDeclaration(gates=4, states=2, forget_gate=1, has_module=True),
+    "lstm": CellDeclaration(gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True),
     "lstm_peephole": CellDeclaration(
-        gates=4, states=2, forget_gate=1, further=(FurtherWeight("weight_peephole_l0", 3),)
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=(FurtherWeight("weight_peephole_l0", 3),)
     ),
     # Normalising a value takes five operations: sum, difference, square and sum, scale; there are 4 + 4 + 1 per unit.
-    "lstm_layernorm": CellDeclaration(gates=4, states=2, forget_gate=1, further=_NORMS, operations=45),
+    "lstm_layernorm": CellDeclaration(
+        gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=_NORMS, operations=45
+    ),
 }
 
 
@@ -122,10 +131,12 @@ def check_cell(name: str) -> str:
 
 @dataclass(frozen=True)
 class ForeignCell:
-    """A cell that another package declares. package: its name and version, as in `leaky-cells 1.2`."""
+    """A cell that another package declares. package: its name and version, as in `leaky-cells 1.2`;  declared_in: the
+    module of the declaration."""
 
     declaration: CellDeclaration
     package: str
+    declared_in: str
 
     @property
     def place(self) -> tuple[str, str]:
@@ -135,9 +146,10 @@ class ForeignCell:
         return module, name
 
 
-def foreign_names() -> list[str]:
+@cache
+def foreign_names() -> tuple[str, ...]:
     """The cells that other packages declare; nothing of theirs is imported."""
-    return sorted({entry.name for entry in metadata.entry_points(group=GROUP)} - {*DECLARED, *BASELINES})
+    return tuple(sorted({entry.name for entry in metadata.entry_points(group=GROUP)} - {*DECLARED, *BASELINES}))
 
 
 @cache
@@ -162,7 +174,7 @@ def foreign(cell: str) -> ForeignCell:
         raise UserError(
             f"{told}: {entries[0].value} should be a bench.declarations.CellDeclaration with an implementation"
         )
-    return ForeignCell(declaration, packages[0])
+    return ForeignCell(declaration, packages[0], entries[0].module)
 
 
 def _package(entry: metadata.EntryPoint) -> str:

@@ -62,9 +62,12 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
     assert dimension is not None  # build_config saw to it
     idle_embedding = {name for name, has_effect in _EMBEDDING.items() if not has_effect(embedding, file)}
     idle_data = {name for name, has_effect in _DATA.items() if not has_effect(data, splits)}
+    window = config.training.tbptt
+    cuts = window is not None and window < data.max_length
     return replace(
         config,
         model=settled_model(config.model, dimension),
+        training=config.training if cuts else replace(config.training, tbptt=None),
         embedding=_by_default(embedding, idle_embedding),
         data=_by_default(data, idle_data),
     )

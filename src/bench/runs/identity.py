@@ -14,6 +14,7 @@ from bench.embeddings.trained import check_gensim
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.models.sizes import LINEAR, LINEAR_KEYS, idle_keys, matched_width
+from bench.runs.cell_sources import cell_fingerprint
 from bench.runs.effects import settled
 from bench.runs.environment import code_version
 from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
@@ -33,11 +34,17 @@ _NOT_SCIENCE = {
 }  # fmt: skip
 # Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
 _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
+# Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
+_LATER: dict[str, Scalar] = {
+    "training.tbptt": None,
+    "model.chrono": None, "model.weight_drop": 0.0, "model.recurrent_dropout": 0.0, "model.variational": False,
+}  # fmt: skip
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
 _LINEAR = {f"model.{name}" for name in LINEAR_KEYS}  # in the name of no other model
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {
-    "model.cell", "model.forget_bias", "model.heads", "model.hidden_size_resolved", "model.kernel_resolved",
+    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved",
+    "model.kernel_resolved",
     *_LINEAR,
 }  # fmt: skip
 
@@ -124,6 +131,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         "data.fingerprint": corpus.fingerprint,
         "embedding.dimension_resolved": dimension,
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
+        **_of_cell(config.model.cell),
         **_search(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
@@ -151,6 +159,12 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         arm=_arm(config, {**science, **matching, **budget}),
         code_version=version,
     )
+
+
+def _of_cell(cell: str) -> dict[str, Scalar]:
+    """The sources of another package's cell."""
+    fingerprint = cell_fingerprint(cell)
+    return {} if fingerprint is None else {"model.cell_fingerprint": fingerprint}
 
 
 def _of_networks(typed: BenchConfig) -> dict[str, Scalar]:
@@ -198,10 +212,14 @@ def _science(config: BenchConfig) -> dict[str, Scalar]:
     leaves = [leaf for name, section in sections.items() for leaf in flatten(section, f"{name}.")]
     left_out = _GENERATED if config.model.cell == LINEAR else _GENERATED | _LINEAR
     return {
-        **{key: value for key, value in leaves if is_science(key) and key not in left_out},
+        **{key: value for key, value in leaves if is_science(key) and key not in left_out and not _is_idle(key, value)},
         "seed": config.seed,
         "precision": config.hardware.precision,
     }
+
+
+def _is_idle(key: str, value: Scalar) -> bool:
+    return key in _LATER and value == _LATER[key]
 
 
 def _search(config: BenchConfig) -> dict[str, Scalar]:

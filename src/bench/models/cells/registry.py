@@ -7,12 +7,26 @@ from importlib import import_module
 
 from bench.declarations import foreign
 from bench.errors import UserError
+from bench.models.cells.gated_state import GATED_STATE_CELLS
 from bench.models.cells.gru import GRU_CELLS
 from bench.models.cells.kinds import CellKind
 from bench.models.cells.lstm import LSTM_CELLS
+from bench.models.cells.lstm_gates import LSTM_GATES_CELLS
+from bench.models.cells.lstm_layernorm import LSTM_LAYERNORM_CELLS
+from bench.models.cells.lstm_peephole import LSTM_PEEPHOLE_CELLS
+from bench.models.cells.minimal import MINIMAL_CELLS
 from bench.models.cells.rnn import RNN_CELLS
 
-CELLS: dict[str, CellKind] = {**RNN_CELLS, **GRU_CELLS, **LSTM_CELLS}
+CELLS: dict[str, CellKind] = {
+    **RNN_CELLS,
+    **GRU_CELLS,
+    **GATED_STATE_CELLS,
+    **LSTM_CELLS,
+    **LSTM_GATES_CELLS,
+    **LSTM_PEEPHOLE_CELLS,
+    **LSTM_LAYERNORM_CELLS,
+    **MINIMAL_CELLS,
+}
 
 
 def kind_of(cell: str) -> CellKind:

@@ -27,16 +27,18 @@ def follow(
     return torch.stack(states), state
 
 
-def check_step(cell: str, kind: CellKind, weight_hidden: Tensor, bias_hidden: Tensor, further: tuple[Tensor, ...]) -> None:
+def check_step(cell: str, kind: CellKind, bias: Tensor, hidden: int, weights: tuple[Tensor, ...]) -> None:
     """Try one step of another package's cell on zeros, whose shapes nobody here has tested.
+
+    bias: (gates · hidden,);  weights: what the step takes beside inputs and state.
 
     Raises: `UserError`, one line, if it fails or gives something else than declared.
     """
     if cell in DECLARED:
         return
-    declaration, hidden = declared(cell), weight_hidden.shape[1]
-    inputs, state = weight_hidden.new_zeros(_BATCH, len(weight_hidden)), weight_hidden.new_zeros(_BATCH, hidden)
-    weights = tuple(torch.zeros_like(weight) for weight in (weight_hidden, bias_hidden, *further))
+    declaration = declared(cell)
+    inputs, state = bias.new_zeros(_BATCH, len(bias)), bias.new_zeros(_BATCH, hidden)
+    weights = tuple(torch.zeros_like(weight) for weight in weights)
     told = f"model.cell={cell}: one step, declared with gates={declaration.gates} and states={declaration.states},"
     try:
         with torch.no_grad():
