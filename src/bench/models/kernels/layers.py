@@ -85,8 +85,11 @@ class EquationLayer(CellLayer):
     step, (batch, time, hidden), and the state after the last one.
     """
 
-    def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
-        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero."""
+    def forward(
+        self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero;
+        mask: of recurrent dropout, (batch, hidden)."""
         kind, further = kind_of(self.cell), self.further()
         products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0)
         if kind.normalise is not None:
@@ -95,20 +98,21 @@ class EquationLayer(CellLayer):
         zero = products.new_zeros(inputs.shape[0], self.hidden_size)
         before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
         weights = (*self.recurrent(), *further)
-        states, after = follow(kind, products + self.bias_ih_l0, before, weights)
+        states, after = follow(kind, products + self.bias_ih_l0, before, weights, mask)
         last = tuple(part[None] for part in after)
         return states.transpose(0, 1), last if len(last) > 1 else last[0]  # type: ignore[return-value]
 
 
-def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int) -> nn.Module:
+def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int, *, masked: bool = False) -> nn.Module:
     """One direction of one layer; its parameters are not initialised yet.
 
+    masked: for recurrent dropout, which neither PyTorch's modules nor the recurrences by hand know.
     Raises: `UserError` for a cell of another package whose equations cannot be used.
     """
     kind: CellKind = kind_of(cell)
-    if kernel == "torch" and kind.module is not None:
+    if kernel == "torch" and kind.module is not None and not masked:
         return kind.module(input_size, hidden_size, batch_first=True)
-    if kernel == "step" and kind.forward is not None:
+    if kernel == "step" and kind.forward is not None and not masked:
         return StepLayer(cell, input_size, hidden_size)
     if kernel == "step" and kind.linear is not None:
         return ScanLayer(cell, input_size, hidden_size)
