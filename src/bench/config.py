@@ -35,8 +35,6 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
-_WITHOUT_RECURRENCE = ("attention", "bag", "linear")  # cells that read no text step by step
-
 _SCHEMA = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -363,7 +361,7 @@ def _check_combinations(config: BenchConfig) -> None:
     _check_regularisation(config.model)
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
-    if config.training.tbptt is not None and config.model.cell in _WITHOUT_RECURRENCE:
+    if config.training.tbptt is not None and not is_recurrent(config.model.cell):
         raise UserError(
             f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
             "recur: remove it or use a recurrent cell, such as model=gru"

@@ -22,8 +22,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from bench.config import Kernel, ModelConfig
-from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, BagEncoder
 from bench.declarations import declared, is_recurrent
+from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, BagEncoder
 from bench.models.cells import initialise
 from bench.models.dropout import Dropout
 from bench.models.kernels.layers import EquationLayer, StepLayer, build_direction

@@ -19,7 +19,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from bench.config import ModelConfig
-from bench.declarations import BASELINES, DECLARED, CellDeclaration, declared, is_recurrent
+from bench.declarations import DECLARED, CellDeclaration, declared, is_recurrent
 
 GATES = {cell: declaration.gates for cell, declaration in DECLARED.items()}  # of the program's own cells
 SIMPLEST_FIRST = ("bag", *GATES, "attention")

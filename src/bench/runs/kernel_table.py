@@ -24,9 +24,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from bench.config import BenchConfig, HardwareConfig, Kernel
+from bench.declarations import DECLARED, is_recurrent
 from bench.files import cache_root, write_atomically
 from bench.models.kernels import compiler
-from bench.declarations import DECLARED, is_recurrent
 from bench.processor import cpu_model, gpu_drivers_present, gpu_models, usable_cores
 from bench.runs.environment import PACKAGE
 

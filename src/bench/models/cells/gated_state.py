@@ -131,10 +131,10 @@ def mgu_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
 GATED_STATE_CELLS = {
     "gru_reset_before": CellKind(
         gru_reset_before_step, gru_reset_before_forward, gru_reset_before_backward,
-        columns=3, hidden_columns=((0, 2), (2, 3)), additive=3, gated=1, carries=True,
+        columns=3, hidden_columns=((0, 2), (2, 3)), additive=3, gated=1, carries=True, compiled=True,
     ),
     "mgu": CellKind(
         mgu_step, mgu_forward, mgu_backward,
-        columns=2, hidden_columns=((0, 1), (1, 2)), additive=2, gated=1, carries=True,
+        columns=2, hidden_columns=((0, 1), (1, 2)), additive=2, gated=1, carries=True, compiled=True,
     ),
 }  # fmt: skip

@@ -39,8 +39,8 @@ class CellKind:
     gated: place among what was saved of a state that a gate has scaled, which the last of `hidden_columns` multiplies
         in the place of h; None: all multiply h.
     normalise: what is done to x W_ih^T before b_ih is added, with the first of the further weights.
-    further_gradients: gradients of the other further weights, from columns, saved, W_hh, and whether texts were read
-        from their ends.
+    further_gradients: gradients of the other further weights, from columns, saved, W_hh, whether texts were read from
+        their ends, and the state before the first step, () for zero.
     linear: of a cell whose state is a linear recurrence, h_t = a_t h_{t−1} + b_t: all a and b, (time, batch, hidden),
         from the products of the inputs. Such a cell has no `forward` and `backward`, but a parallel scan.
     carries: whether the output itself is carried to the next step, beside what products see of it; `step` then takes
@@ -58,7 +58,7 @@ class CellKind:
     bias_columns: tuple[tuple[int, int], ...] | None = None
     gated: int | None = None
     normalise: Callable[[Tensor, Tensor], Tensor] | None = None
-    further_gradients: Callable[[Tensor, Saved, Tensor, bool], tuple[Tensor, ...]] | None = None
+    further_gradients: Callable[[Tensor, Saved, Tensor, bool, State], tuple[Tensor, ...]] | None = None
     linear: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     carries: bool = False
     compiled: bool = False

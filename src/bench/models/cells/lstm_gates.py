@@ -120,10 +120,10 @@ def lstm_noforget_backward(steps: Steps, grad_states: Tensor, states: Tensor, sa
 LSTM_GATES_CELLS = {
     "lstm_cifg": CellKind(
         lstm_cifg_step, lstm_cifg_forward, lstm_cifg_backward,
-        columns=3, hidden_columns=((0, 3),), additive=3,
+        columns=3, hidden_columns=((0, 3),), additive=3, compiled=True,
     ),
     "lstm_noforget": CellKind(
         lstm_noforget_step, lstm_noforget_forward, lstm_noforget_backward,
-        columns=3, hidden_columns=((0, 3),), additive=3,
+        columns=3, hidden_columns=((0, 3),), additive=3, compiled=True,
     ),
 }  # fmt: skip

@@ -114,7 +114,9 @@ def lstm_layernorm_backward(steps: Steps, grad_states: Tensor, states: Tensor, s
     return gradients
 
 
-def norm_gradients(columns: Tensor, saved: Saved, weight: Tensor, backwards: bool) -> tuple[Tensor, ...]:
+def norm_gradients(
+    columns: Tensor, saved: Saved, weight: Tensor, backwards: bool, initial: State
+) -> tuple[Tensor, ...]:
     """Of the hidden product's gain, and of gain and bias of c's norm; see `CellKind.further_gradients`."""
     _, hidden_before, _, carousels, _, _ = saved
     size = weight.shape[1]

@@ -80,13 +80,17 @@ def lstm_peephole_backward(steps: Steps, grad_states: Tensor, states: Tensor, sa
     return gradients
 
 
-def peephole_gradients(columns: Tensor, saved: Saved, weight: Tensor, backwards: bool) -> tuple[Tensor, ...]:
-    """Of the peepholes: what the gates ask of c as it was, twice, and as it has become. See `CellKind.further_gradients`."""
+def peephole_gradients(
+    columns: Tensor, saved: Saved, weight: Tensor, backwards: bool, initial: State
+) -> tuple[Tensor, ...]:
+    """Of the peepholes: what the gates ask of c as it was, twice, and as it has become; see `CellKind`."""
     carousels = saved[1]
     entry, forget, _, output = columns.chunk(4, dim=2)
     now, before = (slice(None, -1), slice(1, None)) if backwards else (slice(1, None), slice(None, -1))
     seen = carousels[before]
     sums = [(gate[now] * seen).sum((0, 1)) for gate in (entry, forget)]
+    if initial:
+        sums = [found + (gate[0] * initial[1]).sum(0) for found, gate in zip(sums, (entry, forget), strict=True)]
     return (torch.cat([*sums, (output * carousels).sum((0, 1))]),)
 
 
@@ -94,5 +98,6 @@ LSTM_PEEPHOLE_CELLS = {
     "lstm_peephole": CellKind(
         lstm_peephole_step, lstm_peephole_forward, lstm_peephole_backward,
         columns=4, hidden_columns=((0, 4),), additive=4, further_gradients=peephole_gradients,
+        compiled=True,
     ),
 }  # fmt: skip

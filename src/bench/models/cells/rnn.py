@@ -76,6 +76,6 @@ RNN_CELLS = {
     ),
     "rnn_relu": CellKind(
         rnn_relu_step, rnn_relu_forward, rnn_relu_backward,
-        module=partial(nn.RNN, nonlinearity="relu"), columns=1, hidden_columns=((0, 1),), additive=1,
+        module=partial(nn.RNN, nonlinearity="relu"), columns=1, hidden_columns=((0, 1),), additive=1, compiled=True,
     ),
 }  # fmt: skip

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from bench.config import Kernel
 from bench.declarations import declared
 from bench.models.cells import CellKind, kind_of
+from bench.models.cells.kinds import State
 from bench.models.kernels.equations import check_step, follow
-from bench.models.kernels.recurrence import Weights, recurrence
+from bench.models.kernels.recurrence import Weights, recurrence, recurrence_from
 from bench.models.kernels.scan import scan
 
 
@@ -55,12 +56,23 @@ class StepLayer(CellLayer):
         reverse: each text is read from its own last token to its first. Both tensors cost nothing to transpose where
         the inputs lie time-major in memory; the states always do.
         """
+        values, weights = self._prepared(inputs.transpose(0, 1))
+        return recurrence(self.cell, values, weights, lengths if reverse else None).transpose(0, 1)
+
+    def read_from(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """States of every step from a given state, () for zero, and the state after; see `recurrence_from`.
+
+        inputs: (time, batch, input), read from the first step to the last;  states: (time, batch, hidden).
+        """
+        return recurrence_from(self.cell, *self._prepared(inputs), state)
+
+    def _prepared(self, values: Tensor) -> tuple[Tensor, Weights]:
+        """What the recurrence takes. values: (time, batch, input)."""
         weight: Tensor | None = self.weight_ih_l0
-        values, further, normalise = inputs.transpose(0, 1), self.further(), kind_of(self.cell).normalise
+        further, normalise = self.further(), kind_of(self.cell).normalise
         if normalise is not None:
             values, weight, further = normalise(F.linear(values, self.weight_ih_l0), further[0]), None, further[1:]
-        weights = Weights(weight, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0, further)
-        return recurrence(self.cell, values, weights, lengths if reverse else None).transpose(0, 1)
+        return values, Weights(weight, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0, further)
 
 
 class ScanLayer(StepLayer):

@@ -7,6 +7,7 @@ had, else `loop` (PyTorch's operators, any device); the environment variable BEN
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from bench.declarations import declared
 from bench.models.cells import kind_of
+from bench.models.cells.kinds import State
 from bench.models.kernels import loop, native
 
 
@@ -39,15 +41,29 @@ def recurrence(cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | No
     to read each text from its own last token to its first. Returns (time, batch, hidden), of the weights' type. Under
     `torch.autocast` the products of inputs and of gradients are taken in its type, the recurrence in the weights'.
     """
+    return _states(cell, inputs, weights, lengths, ())[0]
+
+
+def recurrence_from(cell: str, inputs: Tensor, weights: Weights, initial: State) -> tuple[Tensor, State]:
+    """As `recurrence`, read from the first step to the last, and the state after it; () where a gradient is recorded.
+
+    initial: the state before the first step, (batch, hidden) each: a constant; () for zero.
+    """
+    return _states(cell, inputs, weights, None, initial)
+
+
+def _states(
+    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, initial: State
+) -> tuple[Tensor, State]:
     device = inputs.device.type
     reduced = weights.input is not None and torch.is_autocast_enabled(device)
     product_type = torch.get_autocast_dtype(device) if reduced else weights.hidden.dtype
     flat = (*weights[:4], *weights.further)
     with torch.autocast(device, enabled=False):
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *flat) if tensor is not None):
-            states: Tensor = _Recurrence.apply(cell, product_type, lengths, inputs, *flat)  # type: ignore[no-untyped-call]
-            return states
-        return _run(cell, inputs.to(product_type), weights, lengths, _compiled(cell, weights))[0]
+            return _Recurrence.apply(cell, product_type, lengths, initial, inputs, *flat), ()  # type: ignore[no-untyped-call]
+        states, _, after = _run(cell, inputs.to(product_type), weights, lengths, initial, _compiled(cell, weights))
+        return states, after
 
 
 def _compiled(cell: str, weights: Weights) -> bool:
@@ -56,20 +72,25 @@ def _compiled(cell: str, weights: Weights) -> bool:
 
 
 def _run(
-    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, compiled: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """States and what the backward pass wants. Biases are added where that costs nothing: on the way, or once."""
+    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, initial: State, compiled: bool
+) -> tuple[Tensor, tuple[Tensor, ...], State]:
+    """States, what the backward pass wants, and the state after the last step.
+
+    Biases are added where that costs nothing: on the way, or once.
+    """
     if compiled:
         bias, rest = _gathered(cell, weights.bias_hidden, weights.bias_input)
         products = _products(inputs, weights.input, None).to(bias.dtype)
-        return native.forward(cell, products, weights.hidden, torch.cat([bias, rest, *weights.further]), lengths)
+        biases = torch.cat([bias, rest, *weights.further])
+        states, saved = native.forward(cell, products, weights.hidden, biases, lengths, initial)
+        return states, saved, native.state_after(cell, states, saved)
     bias, rest = _gathered(cell, weights.bias_input, weights.bias_hidden)
     products = _products(inputs, weights.input, bias.to(inputs.dtype)).to(rest.dtype)
-    return loop.forward(cell, products, weights.hidden, torch.cat([rest, *weights.further]), lengths)
+    return loop.forward(cell, products, weights.hidden, torch.cat([rest, *weights.further]), lengths, initial)
 
 
 def _products(inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """x W_ih^T + b in new memory; without weights, inputs are such products already."""
+    """The products x W_ih^T + b, in new memory; without weights, inputs are such products already."""
     if weight is not None:
         return F.linear(inputs, weight.to(inputs.dtype), bias)
     return inputs.clone() if bias is None else inputs + bias
@@ -86,17 +107,19 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, cell: str, product_type: torch.dtype, lengths: Tensor | None, inputs: Tensor, *weights: Any
+        ctx: Any,
+        cell: str,
+        product_type: torch.dtype,
+        lengths: Tensor | None,
+        initial: State,
+        inputs: Tensor,
+        *weights: Any,
     ) -> Tensor:
         given = Weights(*weights[:4], further=weights[4:])
         read = inputs.to(product_type).contiguous()
-        ctx.cell, ctx.input_type, ctx.product_type, ctx.compiled = (
-            cell,
-            inputs.dtype,
-            product_type,
-            _compiled(cell, given),
-        )
-        states, saved = _run(cell, read, given, lengths, ctx.compiled)
+        ctx.cell, ctx.input_type, ctx.product_type, ctx.initial = cell, inputs.dtype, product_type, initial
+        ctx.compiled = _compiled(cell, given)
+        states, saved, _ = _run(cell, read, given, lengths, initial, ctx.compiled)
         kept = None if given.input is None else read
         ctx.save_for_backward(lengths, kept, states, given.input, given.hidden, *saved)
         return states
@@ -105,24 +128,24 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         lengths, read, states, weight_input, weight_hidden, *saved = ctx.saved_tensors
-        needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias, *needs_further = ctx.needs_input_grad[
-            3:
-        ]
-        backward = native.backward if ctx.compiled else loop.backward
+        needs = ctx.needs_input_grad[4:]
+        needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias, *needs_further = needs
+        backward = partial(native.backward, initial=ctx.initial) if ctx.compiled else loop.backward
         columns = backward(ctx.cell, grad_states.contiguous(), states, tuple(saved), weight_hidden, lengths)
-        reduced = columns.to(ctx.product_type)
+        reduced, backwards = columns.to(ctx.product_type), lengths is not None
         products = reduced[:, :, : len(weight_hidden)].flatten(0, 1)
         biases = _bias_gradients(ctx.cell, columns) if needs_bias or needs_hidden_bias else (None, None)
         return (
             None,
             None,
             None,
+            None,
             _input_gradient(products, weight_input, states).to(ctx.input_type) if needs_inputs else None,
             _product_gradient(products, read.flatten(0, 1)).to(weight_input.dtype) if needs_weight else None,
-            _hidden_gradient(ctx.cell, reduced, states, saved, lengths is not None) if needs_hidden else None,
+            _hidden_gradient(ctx.cell, reduced, states, saved, backwards, ctx.initial) if needs_hidden else None,
             biases[0] if needs_bias else None,
             biases[1] if needs_hidden_bias else None,
-            *(_further_gradients(ctx.cell, columns, saved, weight_hidden, lengths is not None)
+            *(_further_gradients(ctx.cell, columns, saved, weight_hidden, backwards, ctx.initial)
               if any(needs_further) else (None,) * len(needs_further)),
         )  # fmt: skip
 
@@ -134,16 +157,18 @@ def _input_gradient(products: Tensor, weight_input: Tensor | None, states: Tenso
 
 
 def _further_gradients(
-    cell: str, columns: Tensor, saved: list[Tensor], weight_hidden: Tensor, backwards: bool
+    cell: str, columns: Tensor, saved: list[Tensor], weight_hidden: Tensor, backwards: bool, initial: State
 ) -> tuple[Tensor, ...]:
     """Of what the cell's recurrence takes beside matrices and biases."""
     gradients = kind_of(cell).further_gradients
     assert gradients is not None
-    return gradients(columns, tuple(saved), weight_hidden, backwards)
+    return gradients(columns, tuple(saved), weight_hidden, backwards, initial)
 
 
-def _hidden_gradient(cell: str, columns: Tensor, states: Tensor, saved: list[Tensor], backwards: bool) -> Tensor:
-    """The gradient of W_hh: what each step's gates ask of the state before it; before the first step it was zero."""
+def _hidden_gradient(
+    cell: str, columns: Tensor, states: Tensor, saved: list[Tensor], backwards: bool, initial: State
+) -> Tensor:
+    """The gradient of W_hh: what each step's gates ask of the state before it; before the first step it was initial."""
     kind, asked = kind_of(cell), _blocks(cell, columns, kind_of(cell).hidden_columns)
     gated = None if kind.gated is None else _product_gradient(
         asked.pop().flatten(0, 1), saved[kind.gated].to(columns.dtype).flatten(0, 1)
@@ -151,6 +176,11 @@ def _hidden_gradient(cell: str, columns: Tensor, states: Tensor, saved: list[Ten
     before, after = (slice(1, None), slice(None, -1)) if backwards else (slice(None, -1), slice(1, None))
     state = states[before].to(columns.dtype).flatten(0, 1)
     parts = [_product_gradient(part[after].flatten(0, 1), state) for part in asked]
+    if initial:
+        parts = [
+            part + _product_gradient(gate[0], initial[0].to(gate.dtype))
+            for part, gate in zip(parts, asked, strict=True)
+        ]
     parts += [] if gated is None else [gated]
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(states.dtype)
 
