@@ -29,6 +29,7 @@ from bench.models.dropout import Dropout
 from bench.models.kernels.layers import EquationLayer, StepLayer, build_direction
 from bench.models.lookup import WordVectors
 from bench.models.pooling import AttentionPooling, last_state, max_state, mean_state
+from bench.models.truncation import read_in_windows
 from bench.seeds import integer
 
 
@@ -37,11 +38,19 @@ def reverse_within(values: Tensor, lengths: Tensor) -> Tensor:
 
     values: (batch, time, features), as the result best time-major in memory;  lengths: (batch,).
     """
-    steps = torch.arange(values.shape[1], device=values.device)[:, None]
-    source = torch.where(steps < lengths, lengths - 1 - steps, steps)
-    places = source * len(values) + torch.arange(len(values), device=values.device)
+    places = reversed_places(lengths, values.shape[1])
     reversed_values: Tensor = _Reordered.apply(values.transpose(0, 1), places)  # type: ignore[no-untyped-call]
     return reversed_values.transpose(0, 1)
+
+
+def reversed_places(lengths: Tensor, time: int) -> Tensor:
+    """Where each text's steps stand if it is read from its own end, padding last: rows of (time · batch).
+
+    lengths: (batch,) → (time, batch).
+    """
+    steps = torch.arange(time, device=lengths.device)[:, None]
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    return source * len(lengths) + torch.arange(len(lengths), device=lengths.device)
 
 
 class _Reordered(Function):
@@ -60,7 +69,12 @@ class _Reordered(Function):
 
 
 class RecurrentLayer(nn.Module):
-    """One layer in one or both directions. input: (batch, time, input_size) → (batch, time, directions · hidden)."""
+    """One layer in one or both directions. input: (batch, time, input_size) → (batch, time, directions · hidden).
+
+    window: steps after which a gradient through time is cut (`bench.models.truncation`), None for the whole text.
+    """
+
+    window: int | None = None
 
     def __init__(self, cell: str, kernel: Kernel, input_size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__()
@@ -69,11 +83,19 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """States of every step; those at padding are undefined."""
-        states = _read(self.forward_direction, inputs, lengths, reverse=False)
+        states = self._states(self.forward_direction, inputs, lengths, reverse=False)
         if self.backward_direction is None:
             return states
-        reversed_states = _read(self.backward_direction, inputs, lengths, reverse=True)
+        reversed_states = self._states(self.backward_direction, inputs, lengths, reverse=True)
         return torch.cat([states.transpose(0, 1), reversed_states.transpose(0, 1)], dim=2).transpose(0, 1)
+
+    def _states(self, direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
+        """States of one direction. (batch, time, input_size) → (batch, time, hidden)."""
+        time = inputs.shape[1]
+        if self.window is None or self.window >= time or not torch.is_grad_enabled():
+            return _read(direction, inputs, lengths, reverse=reverse)
+        order = reversed_places(lengths, time) if reverse else None
+        return read_in_windows(direction, inputs.transpose(0, 1), self.window, order).transpose(0, 1)
 
 
 def _read(direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
@@ -98,6 +120,12 @@ class RecurrentEncoder(nn.Module):
         )
         self.dropout = Dropout(model.dropout)
         self.output_size = width
+
+    def truncate(self, window: int | None) -> None:
+        """Cut gradients through time after so many steps of each text; None: nowhere."""
+        for layer in self.layers:
+            assert isinstance(layer, RecurrentLayer)
+            layer.window = window
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(batch, time, input_size) → (batch, time, output_size)."""
