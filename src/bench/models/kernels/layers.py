@@ -80,14 +80,26 @@ class ScanLayer(StepLayer):
 
     def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
         """As `StepLayer`. Under autocast the products are taken in its type, the recurrence in the weights'."""
-        linear = kind_of(self.cell).linear
-        assert linear is not None  # build_direction saw to it
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)
-        decay, entry = linear(products.to(self.weight_ih_l0.dtype))
+        decay, entry = self._pairs(inputs.transpose(0, 1))
         if reverse:  # nothing enters at padding: the state is still zero where a text's last token is read
             steps = torch.arange(len(entry), device=entry.device)[:, None]
             entry = entry.masked_fill((steps >= lengths)[:, :, None], 0)
         return scan(decay, entry, reverse=reverse).transpose(0, 1)
+
+    def read_from(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `StepLayer`: what the first step keeps of the state enters with it."""
+        decay, entry = self._pairs(inputs)
+        if state:
+            entry = torch.cat([entry[:1] + decay[:1] * state[0], entry[1:]])
+        states = scan(decay, entry)
+        return states, (states[-1],)
+
+    def _pairs(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Decays and entries of all steps, (time, batch, hidden) each. values: (time, batch, input)."""
+        linear = kind_of(self.cell).linear
+        assert linear is not None  # build_direction saw to it
+        products = F.linear(values, self.weight_ih_l0, self.bias_ih_l0)
+        return linear(products.to(self.weight_ih_l0.dtype))
 
 
 class EquationLayer(CellLayer):
