@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bench.config import TrainingConfig
 from bench.data.batches import Batch
-from bench.models.classifier import Classifier, SplitQuality
+from bench.models.classifier import Classifier
+from bench.models.quality import SplitQuality
 from bench.runs.clock import Outputs, TrainingClock
 
 
@@ -26,8 +27,8 @@ class Stopper(Callback):
 class Selection(Stopper):
     """Keeps the weights of the best validation epoch in memory, and stops when no better one comes.
 
-    Better is a higher accuracy, or the same accuracy at a lower log loss: with a few hundred validation texts, ties
-    are common.
+    Better is a higher accuracy, or the same accuracy at a lower loss: with a few hundred validation texts, ties are
+    common.
     """
 
     reason = "patience"
@@ -43,7 +44,7 @@ class Selection(Stopper):
         assert isinstance(module, Classifier)
         quality, epoch = module.validation, trainer.current_epoch + 1
         assert quality is not None
-        if self.best is None or (quality.accuracy, -quality.log_loss) > (self.best.accuracy, -self.best.log_loss):
+        if self.best is None or (quality.accuracy, -quality.loss) > (self.best.accuracy, -self.best.loss):
             self.best, self.best_epoch = quality, epoch
             self.weights = copied_weights(module.network)
         elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
@@ -154,7 +155,7 @@ class LearningCurve(Callback):
                 step=trainer.global_step,
                 epoch=trainer.current_epoch + 1,
                 split="validation",
-                loss=quality.log_loss,
+                loss=quality.loss,
                 accuracy=quality.accuracy,
                 macro_f1=quality.macro_f1,
             ),

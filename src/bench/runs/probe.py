@@ -156,5 +156,5 @@ def _samples_per_second(network: TextClassifier, batches: list[Batch], device: t
 def _label(network: TextClassifier, batch: Batch, device: torch.device) -> float:
     """Seconds from tokens on the host to probabilities on the host."""
     start = time.perf_counter()
-    network(batch.tokens.to(device), batch.lengths.to(device)).float().softmax(dim=1).cpu()
+    network.task.answers(network(batch.tokens.to(device), batch.lengths.to(device)).float()).cpu()
     return time.perf_counter() - start

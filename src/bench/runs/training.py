@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,12 @@ from torch import Tensor
 from bench.config import HardwareConfig
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather, is_first_process
-from bench.embeddings.table import EmbeddingTable, build_table
+from bench.embeddings.table import EmbeddingTable, build_table, has_vector
 from bench.errors import UserError
-from bench.models.classifier import Classifier, Predictions, SplitQuality
+from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
+from bench.models.quality import Predictions, SplitQuality
+from bench.models.tasks import task_of
 from bench.processor import usable_cores
 from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import CheckpointFile, Checkpoints
@@ -63,7 +65,7 @@ class Fit:
         config = resolved.config
         self.resolved = resolved
         self.threads = torch.get_num_threads()
-        self.data: PreparedData = prepare(resolved.corpus, config.data, config.seed)
+        self.data: PreparedData = _prepared(resolved)
         vocabulary = self.data.vocabulary
         self.table: EmbeddingTable = build_table(
             config.embedding,
@@ -81,6 +83,7 @@ class Fit:
             classes=self.data.classes,
             seed=config.seed,
             kernel=resolved.kernel,
+            task=task_of(config.data),
         )
         self.clock = TrainingClock()
         self.probe = KernelProbe()
@@ -177,6 +180,14 @@ class Fit:
             device = self.trainer.strategy.root_device
             speed = inference_speed(self.network, self.data.validation, device, precision)
         return gather(speed)[0]
+
+
+def _prepared(resolved: ResolvedRun) -> PreparedData:
+    """The corpus, with what the vector file has of it where `embedding.open_vocabulary` asks for that."""
+    config, vectors = resolved.config, resolved.vectors
+    opened = config.embedding.open_vocabulary and vectors is not None
+    known = partial(has_vector, config.embedding, vectors) if opened else None
+    return prepare(resolved.corpus, config.data, config.seed, known)
 
 
 @contextmanager
