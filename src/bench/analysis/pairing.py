@@ -31,8 +31,8 @@ _RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension",
 _MEASURED = (
     "run_id", "execution_id", "seed", "validation_accuracy", "train_seconds", "inference_milliseconds_p50",
     "tokens_per_second", "parameters_total", "parameters_recurrent", "flops_per_token", "peak_memory_bytes",
-    "hardware_key", "train_texts", "test_texts", "test_tokens", "classes", "test_correct", "test_by_length", "validation_curve",
-    "data.target_accuracy", "kernel", "timing_disturbed",
+    "hardware_key", "train_texts", "test_texts", "test_tokens", "classes", "test_correct", "test_by_length",
+    "validation_curve", "data.target_accuracy", "kernel", "timing_disturbed",
 )  # fmt: skip
 _RENAMED = {
     "test_accuracy": "accuracy", "test_macro_f1": "macro_f1", "test_log_loss": "log_loss",
@@ -229,7 +229,7 @@ def _metrics(runs: pd.DataFrame, protocol: ProtocolConfig) -> dict[str, str]:
         return dict.fromkeys(runs.dataset.unique(), protocol.metric)
     chosen = {}
     for dataset, run in first.iterrows():
-        confusion, by_text = run.test_confusion, run.get("data.task", "classification") != "tagging"
+        confusion, by_text = run.test_confusion, str(run.get("data.task")) != "tagging"
         sizes = [sum(row) for row in json.loads(confusion)] if isinstance(confusion, str) and by_text else [1]
         chosen[str(dataset)] = "macro_f1" if max(sizes) > 3 * min(sizes) else "accuracy"
     return chosen
