@@ -31,7 +31,8 @@ from tests.test_execute import ABSENT
 NO_STEPS = {
     "embedding_dimension", "hidden_size_resolved", "best_epoch", "epochs_run", "warmup_steps", "steps",
     "step_milliseconds_p50", "step_milliseconds_p95", "samples_per_second", "tokens_per_second",
-    "padded_tokens_per_second", "padding_fraction", "achieved_flops_per_second", "kernel_operators",
+    "padded_tokens_per_second", "padding_fraction", "achieved_flops_per_second", "kernel_operators", "clipped_fraction",
+    "gradient_norm_p50", "gradient_norm_max",
 }  # fmt: skip
 
 
