@@ -277,7 +277,9 @@ def test_cells_pair_and_are_judged_by_the_accuracy_of_words(tagged: Study) -> No
     records = bench.records(tagged.results)
     study = study_of(records, protocol)
     assert list(study.metrics.values()) == ["accuracy"]
-    (pairs,) = [pair for pair in pairs_of(study, protocol) if pair.scene.matching == "width"]
+    (pairs,) = pairs_of(study, protocol)
+    assert (pairs.scene.matching, pairs.scene.pooling) == ("width", "")
+    assert pairs.headline, "whatever pooling the protocol reads"
     by_seed = records.set_index(["model.cell", "seed"]).test_accuracy
     expected = [100 * (by_seed["lstm", seed] - by_seed["gru", seed]) for seed in (0, 1)]
     np.testing.assert_allclose(pairs.deltas(), np.array(expected, float))

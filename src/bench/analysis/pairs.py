@@ -108,7 +108,12 @@ def pairs_of(study: Study, protocol: ProtocolConfig) -> list[Pairs]:
             if not len(runs[0]["seed"]):
                 continue
             metric = study.metrics[str(runs[0]["dataset"][0])]
-            headline = (scene.matching, scene.pooling, scene.execution) == primary and (baseline, alternative) in asked
+            place = (
+                scene.matching,
+                scene.pooling or primary[1],
+                scene.execution,
+            )  # one without pooling: in any reading
+            headline = place == primary and (baseline, alternative) in asked
             look = ladder.look_of(len(runs[0]["seed"]))
             margin = _margin(runs[0], protocol)
             found.append(Pairs(scene, baseline, alternative, metric, margin, headline, runs, ladder, look))
@@ -127,7 +132,7 @@ def primary_scene(study: Study, protocol: ProtocolConfig) -> tuple[str, str]:
     order = (protocol.matching, *MATCHINGS)
     matching = next((name for name in order if name in matchings), protocol.matching)
     readings = {scene.pooling for scene in scenes if scene.matching == matching}
-    preferred = (protocol.pooling, *sorted(readings - {"last"}), "last")
+    preferred = (protocol.pooling, *sorted(readings - {"last", ""}), "last", "")
     return matching, next((name for name in preferred if name in readings), protocol.pooling)
 
 
@@ -135,7 +140,8 @@ def primary_kernel(study: Study, protocol: ProtocolConfig) -> str:
     """The declared execution of the headline, among what was run at its matching and reading."""
     primary = primary_scene(study, protocol)
     scenes = _asked_scenes(study)
-    return primary_execution(scene.execution for scene in scenes if (scene.matching, scene.pooling) == primary)
+    at_primary = [scene for scene in scenes if (scene.matching, scene.pooling or primary[1]) == primary]
+    return primary_execution(scene.execution for scene in at_primary)
 
 
 def _asked_scenes(study: Study) -> list[Scene]:

@@ -95,6 +95,8 @@ def scenes_of(runs: pd.DataFrame, held: Sequence[str], compare: str) -> tuple[Sc
         "matching": "matching",
     }
     own = {key: _words(first[column]) if column else pd.Series("", first.index) for key, column in names.items()}
+    if "data.task" in first:  # taggers read every state, and pool none
+        own["pooling"] = own["pooling"].where(first["data.task"].astype(str) != "tagging", "")
     labels = pd.DataFrame(own)
     namesakes = labels.groupby(list(names), dropna=False).ngroup()
     rest = [name for name in held if name not in (*_NAMED, "dataset", "matching", "data_fingerprint")]

@@ -11,7 +11,7 @@ from bench.embeddings.numbers import NUMBER_FEATURES
 from bench.embeddings.vectors import VectorFile
 from bench.models.sizes import LINEAR, settled_model
 
-_UNPOOLED: Pooling = "mean"  # what stands for no pooling, so that such runs belong to the default headline
+_UNPOOLED: Pooling = "mean"  # stands in the record where nothing is pooled
 
 Section = TypeVar("Section", EmbeddingConfig, DataConfig)
 
