@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -36,7 +35,6 @@ def probe(name: str, length: int = 24, size: int = 300, **more: object) -> DataC
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-@cache
 def read(data: DataConfig, split: str = "train") -> list[tuple[str, object]]:
     """Each text and its answer: a number, or the labels of its tokens."""
     found: list[tuple[str, object]] = []
