@@ -68,6 +68,16 @@ def test_it_adds_to_the_record_and_changes_nothing_else(study: Study) -> None:
     assert with_it.gradient_flow["hidden"][-1][0] == lengths[rows].min() - 1, "all texts reach the farthest point"
 
 
+@pytest.mark.parametrize("task", ["data=adding", "data=copy"])
+def test_other_tasks_have_it_too(study: Study, task: str) -> None:
+    probe = {"data.length": "8", "data.size": "40", "data.max_length": "100"}
+    base = [word for word in study.overrides(*LAST) if not word.startswith("data")]
+    record = bench.run([*base, task, *(f"{key}={value}" for key, value in probe.items()), "model=lstm", FLOW])
+    assert record.status is Status.FINISHED, record.error_message
+    assert record.gradient_decay_per_step is not None
+    assert record.carousel_decay_per_step_initial is not None
+
+
 def test_a_baseline_that_does_not_recur_has_none_and_finishes(study: Study) -> None:
     record = run(study, "model=bag", "model.pooling=mean", FLOW)
     assert record.gradient_flow is None

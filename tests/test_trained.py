@@ -45,6 +45,7 @@ WAYS = {
     "bag": ["model=bag"],
     "attention": ["model=attention"],
     "linear": ["model=linear"],
+    "linear, few words, longer n-grams": ["model=linear", "model.ngrams=3", "data.vocabulary_size=12"],
     "half precision": ["hardware.precision=bf16"],
 }  # fmt: skip
 

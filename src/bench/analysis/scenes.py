@@ -63,9 +63,7 @@ def beside_cells(runs: pd.DataFrame, held: Sequence[str]) -> pd.DataFrame:
     beside = runs[~runs["model.cell"].isin(BASELINES)]
     for cell in BASELINES:
         repeated = [
-            _once_for_each(
-                own, beside, [name for name in held if means_nothing(name, cell, str(match))]
-            )
+            _once_for_each(own, beside, [name for name in held if means_nothing(name, cell, str(match))])
             for match, own in runs[runs["model.cell"] == cell].groupby("model.match")
         ]
         beside = pd.concat([table for table in (beside, *repeated) if len(table)], ignore_index=True)
@@ -97,6 +95,8 @@ def scenes_of(runs: pd.DataFrame, held: Sequence[str], compare: str) -> tuple[Sc
         "matching": "matching",
     }
     own = {key: _words(first[column]) if column else pd.Series("", first.index) for key, column in names.items()}
+    if "data.task" in first:  # taggers read every state, and pool none
+        own["pooling"] = own["pooling"].where(first["data.task"].astype(str) != "tagging", "")
     labels = pd.DataFrame(own)
     namesakes = labels.groupby(list(names), dropna=False).ngroup()
     rest = [name for name in held if name not in (*_NAMED, "dataset", "matching", "data_fingerprint")]

@@ -42,7 +42,7 @@ _VALUES = 40_000_000  # numbers in the graph of one batch, at most: 320 MB
 class Flow:
     """What one network does with the gradients of some texts.
 
-    hidden, carousel: (texts, distances) ‖∂L/∂h_t‖ and ‖∂L/∂c_t‖ in nats per unit of state, by the distance in tokens
+    hidden, carousel: (texts, distances) ‖∂L/∂h_t‖ and ‖∂L/∂c_t‖, by the distance in tokens
     from the text's own last one; NaN before its first. carousel is None for cells without a cell state.
     activation_derivative: mean tanh' (ReLU') over texts, steps and units: of the candidate, and of the cell state on
     its way out;  gate_saturation: share of gate values below 0.1 or above 0.9; None without gates.
@@ -223,7 +223,7 @@ def _of_batch(network: TextClassifier, unrolled: Unrolled, batch: Batch) -> tupl
     """
     unrolled.lengths = batch.lengths
     with torch.enable_grad():
-        losses = F.cross_entropy(network(batch.tokens, batch.lengths), batch.labels, reduction="sum")
+        losses = network.task.losses(network(batch.tokens, batch.lengths), batch.labels).sum()
         series = list(zip(*unrolled.states, strict=True))  # of h, and of c where there is one
         wanted = [state for states in series for state in states]
         gradients = torch.autograd.grad(losses, wanted, allow_unused=True)

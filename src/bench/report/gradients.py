@@ -25,8 +25,9 @@ _READING = (
     "validation texts of at least the median length, without dropout; docs/gradients.md has the definitions."
 )
 _POOLED = (
-    "Not all of these runs classify from the last state. With another pooling the loss enters at every token, and "
-    "the norm adds up what has entered on the way: it cannot vanish, and its slope says little of the recurrence."
+    "Not all of these runs read their answer from the last state. With another pooling, or an answer for every token, "
+    "the loss enters at every token, and the norm adds up what has entered on the way: it cannot vanish, and its slope "
+    "says little of the recurrence."
 )
 _NAMED = 4  # runs in the name of a folder, at most
 _BOTH = "Of runs that read both ways, this is the direction that reads forwards."
@@ -84,7 +85,8 @@ def _blocks(runs: pd.DataFrame, arms: Sequence[str]) -> tuple[Block, ...]:
     runs = runs.sort_values("arm", key=lambda column: column.map(order), kind="stable")
     numbers, curves = flow_numbers(runs), flow_curves(runs)
     notes = [_CLAIM, _READING]
-    notes += [_POOLED] if (runs["model.pooling"] != "last").any() else []
+    at_the_end = (runs["model.pooling"] == "last") & (runs["data.task"].fillna("classification") != "tagging")
+    notes += [] if at_the_end.all() else [_POOLED]
     notes += [_BOTH] if runs["model.bidirectional"].fillna(False).any() else []
     table = of_frame("gradient_curves", "Gradient left by distance from the text's end, relative to it", curves, _CURVE,
                      most=40, folded=True)  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import replace
 from bench.config import HardwareConfig
 from bench.declarations import is_recurrent
 from bench.errors import UserError
+from bench.runs.callbacks import copied_weights
 from bench.runs.gradient_flow import gradient_flow_fields
 from bench.runs.identity import ResolvedRun, resolve
 from bench.runs.record import RunRecord, Status
@@ -57,8 +58,9 @@ def _measured(trained: TrainedRun, store: Store) -> dict[str, object]:
     _check_same(record, resolved)
     with quiet_lightning(), borrowed_torch(hardware):
         fit = Fit(resolved, store.folder(record.run_id, record.execution_id))  # prepares, and writes nothing
-        first = fit.network.state_dict()
-        return gradient_flow_fields(trained.network, config.model.cell, first, fit.data.validation)
+        first = copied_weights(fit.network)
+        fit.network.load_state_dict(trained.network.state_dict())
+        return gradient_flow_fields(fit.network, config.model.cell, first, fit.data.validation)
 
 
 def _check_same(record: RunRecord, resolved: ResolvedRun) -> None:

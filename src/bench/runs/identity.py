@@ -15,7 +15,7 @@ from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.models.sizes import LINEAR, LINEAR_KEYS, idle_keys, matched_width
 from bench.runs.cell_sources import cell_fingerprint
-from bench.runs.effects import settled
+from bench.runs.effects import settled, with_inputs
 from bench.runs.environment import code_version
 from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
 
@@ -36,7 +36,7 @@ _NOT_SCIENCE = {
 _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
 # Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
 _LATER: dict[str, Scalar] = {
-    "training.tbptt": None,
+    "training.tbptt": None, "data.inputs": "words", "data.tolerance": None, "embedding.open_vocabulary": False,
     "model.chrono": None, "model.weight_drop": 0.0, "model.recurrent_dropout": 0.0, "model.variational": False,
 }  # fmt: skip
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
@@ -104,8 +104,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     opened: shared between calls, so that a plan of many runs opens each file once.
     Raises: `UserError` if the corpus or the vectors cannot be had, or do not fit the configuration.
     """
-    opened = opened or Opened()
-    _check_task(config.data)
+    opened, config = opened or Opened(), with_inputs(config)
     corpus = opened.corpus(config.data)
     reads_vectors = config.model.cell != LINEAR
     vectors = opened.vectors(config.embedding) if reads_vectors else None
@@ -180,20 +179,14 @@ def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kerne
     """What `auto` comes to: as planned for members of a sweep, else as the table of this machine says."""
     if not has_kernels(config.model.cell):
         return "torch"
+    if config.model.recurrent_dropout:  # no recurrence by hand has it
+        return "torch"
     if config.sweep.kernel is not None:
         return config.sweep.kernel
     if not is_timed(config.model.cell):  # PyTorch has no module of it
         return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
-
-
-def _check_task(data: DataConfig) -> None:
-    if data.task != "classification":
-        raise UserError(
-            f"data={data.name} has a label for every word, and models that label words are not part of this version: "
-            f"'python -m bench fetch data={data.name}' gets the corpus; choose another data=NAME to train on"
-        )
 
 
 def is_science(key: str) -> bool:
@@ -254,7 +247,8 @@ def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:
     shape = f"{model.cell}-{model.hidden_size}" + (f"x{model.num_layers}" if model.num_layers > 1 else "")
     both = "-bidirectional" if model.bidirectional else ""
     both += f"-{science['model.kernel']}" if "model.kernel" in science else ""  # declared, and not left to the machine
-    return f"{config.data.name}/{config.embedding.name}/{shape}{both}-{model.pooling}/{digest}"
+    both += "" if config.data.task == "tagging" else f"-{model.pooling}"
+    return f"{config.data.name}/{config.embedding.name}/{shape}{both}/{digest}"
 
 
 def _digest(values: Mapping[str, Scalar]) -> str:

@@ -155,5 +155,5 @@ def _samples_per_second(network: nn.Module, batches: list[Batch], device: torch.
 def _label(network: nn.Module, batch: Batch, device: torch.device) -> float:
     """Seconds from tokens on the host to probabilities on the host."""
     start = time.perf_counter()
-    network(batch.tokens.to(device), batch.lengths.to(device)).float().softmax(dim=1).cpu()
+    network.task.answers(network(batch.tokens.to(device), batch.lengths.to(device)).float()).cpu()
     return time.perf_counter() - start

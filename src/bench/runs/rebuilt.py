@@ -14,6 +14,7 @@ from bench.data.tokens.vocabulary import SPECIAL_WORDS
 from bench.models.encoder import TextClassifier
 from bench.models.ngrams import NgramClassifier
 from bench.models.sizes import LINEAR
+from bench.models.tasks import task_of
 from bench.runs.record import RunRecord
 from bench.runs.weights import Learned, damaged
 
@@ -49,6 +50,7 @@ def _network(config: BenchConfig, record: RunRecord, learned: Learned, weights: 
         classes=len(learned.labels),
         seed=config.seed,
         kernel=next((kernel for kernel in get_args(Kernel) if kernel == record.kernel), "torch"),
+        task=task_of(config.data),
     )
 
 

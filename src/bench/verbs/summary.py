@@ -42,7 +42,11 @@ def show_record(record: RunRecord, store: Store, console: Console, typed: Sequen
 
 
 def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
-    if record.test_accuracy is not None:
+    if record.test_mean_squared_error is not None:
+        error = f"mean squared error {record.test_mean_squared_error:.3g}"
+        within = f"error below {record.config.get('data.tolerance')}"
+        yield "test accuracy", f"{_percent(record.test_accuracy)}  ({within}; {error})"
+    elif record.test_accuracy is not None:
         yield "test accuracy", f"{_percent(record.test_accuracy)}  (macro F1 {_percent(record.test_macro_f1)})"
     else:
         yield "test accuracy", "there is no test split"

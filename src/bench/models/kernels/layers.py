@@ -80,14 +80,26 @@ class ScanLayer(StepLayer):
 
     def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
         """As `StepLayer`. Under autocast the products are taken in its type, the recurrence in the weights'."""
-        linear = kind_of(self.cell).linear
-        assert linear is not None  # build_direction saw to it
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)
-        decay, entry = linear(products.to(self.weight_ih_l0.dtype))
+        decay, entry = self._pairs(inputs.transpose(0, 1))
         if reverse:  # nothing enters at padding: the state is still zero where a text's last token is read
             steps = torch.arange(len(entry), device=entry.device)[:, None]
             entry = entry.masked_fill((steps >= lengths)[:, :, None], 0)
         return scan(decay, entry, reverse=reverse).transpose(0, 1)
+
+    def read_from(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `StepLayer`: what the first step keeps of the state enters with it."""
+        decay, entry = self._pairs(inputs)
+        if state:
+            entry = torch.cat([entry[:1] + decay[:1] * state[0], entry[1:]])
+        states = scan(decay, entry)
+        return states, (states[-1],)
+
+    def _pairs(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Decays and entries of all steps, (time, batch, hidden) each. values: (time, batch, input)."""
+        linear = kind_of(self.cell).linear
+        assert linear is not None  # build_direction saw to it
+        products = F.linear(values, self.weight_ih_l0, self.bias_ih_l0)
+        return linear(products.to(self.weight_ih_l0.dtype))
 
 
 class EquationLayer(CellLayer):
@@ -97,8 +109,11 @@ class EquationLayer(CellLayer):
     step, (batch, time, hidden), and the state after the last one.
     """
 
-    def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
-        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero."""
+    def forward(
+        self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero;
+        mask: of recurrent dropout, (batch, hidden)."""
         kind, further = kind_of(self.cell), self.further()
         products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0)
         if kind.normalise is not None:
@@ -107,20 +122,21 @@ class EquationLayer(CellLayer):
         zero = products.new_zeros(inputs.shape[0], self.hidden_size)
         before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
         weights = (*self.recurrent(), *further)
-        states, after = follow(kind, products + self.bias_ih_l0, before, weights)
+        states, after = follow(kind, products + self.bias_ih_l0, before, weights, mask)
         last = tuple(part[None] for part in after)
         return states.transpose(0, 1), last if len(last) > 1 else last[0]  # type: ignore[return-value]
 
 
-def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int) -> nn.Module:
+def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int, *, masked: bool = False) -> nn.Module:
     """One direction of one layer; its parameters are not initialised yet.
 
+    masked: for recurrent dropout, which neither PyTorch's modules nor the recurrences by hand know.
     Raises: `UserError` for a cell of another package whose equations cannot be used.
     """
     kind: CellKind = kind_of(cell)
-    if kernel == "torch" and kind.module is not None:
+    if kernel == "torch" and kind.module is not None and not masked:
         return kind.module(input_size, hidden_size, batch_first=True)
-    if kernel == "step" and kind.forward is not None:
+    if kernel == "step" and kind.forward is not None and not masked:
         return StepLayer(cell, input_size, hidden_size)
     if kernel == "step" and kind.linear is not None:
         return ScanLayer(cell, input_size, hidden_size)
