@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,12 @@ ABSENT = {
     "embedding_coverage_tokens", "gpu_model", "gpu_driver", "dirty_hash", "commit", "seconds_to_target",
     "epochs_to_target", "resumed_from", "resumed_epochs", "embedding_origin", "embedding_words_exact",
     "embedding_words_other_case", "embedding_words_subwords", "embedding_words_drawn", "peak_gpu_memory_bytes",
-    "peak_gpu_memory_reserved_bytes", "timing_disturbed",
+    "peak_gpu_memory_reserved_bytes", "timing_disturbed", "inverse_regularisation", "test_mean_squared_error",
+    "test_solved_fraction",
+    "test_tokens", "validation_mean_squared_error",
+    *(item.name for item in fields(RunRecord)
+      if item.name.startswith(("gradient_decay", "gradient_half_life", "gradient_flow", "carousel_", "gate_",
+                               "activation_derivative", "recurrent_s"))),
 }  # fmt: skip
 
 

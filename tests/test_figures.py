@@ -25,6 +25,7 @@ from bench.analysis.frontier import (
     length_differences,
     time_to_target,
 )
+from bench.analysis.gradient_flow import BEST, CAROUSEL, FIRST, HIDDEN
 from bench.analysis.overall import overall_pairs
 from bench.analysis.pairing import Scene, Study
 from bench.analysis.pairs import pairs_of
@@ -34,6 +35,7 @@ from bench.config import ProtocolConfig
 from bench.report import figures_across, figures_cost, figures_where, theme
 from bench.report.figures import FILE_WIDTH, Figure, Spec, laid_out, save_svg_png, spec
 from bench.report.figures_forest import forest, ratios
+from bench.report.figures_gradients import gradient_flow
 from bench.report.figures_panels import MAX_PANELS
 from bench.report.figures_rows import MAX_ROWS
 from bench.report.figures_seeds import MAX_DOTS, ladder, paired_seeds
@@ -98,6 +100,20 @@ def in_sizes(study: Study) -> pd.DataFrame:
     return pd.concat([study.runs, small], ignore_index=True)
 
 
+def flows(study: Study) -> pd.DataFrame:
+    """What is left of gradients: each arm decays more slowly than the one before it; the last one has a cell state."""
+    return pd.DataFrame([
+        {"task": task, "arm": arm, "moment": moment, "state": state, "runs": 3, "distance": float(distance),
+         "low": middle / 2, "median": middle, "high": middle * 2}
+        for task in dict.fromkeys(scene.task for scene in study.scenes)
+        for place, arm in enumerate(study.arms)
+        for moment in (FIRST, BEST)
+        for state in ((HIDDEN, CAROUSEL) if arm == study.arms[-1] else (HIDDEN,))
+        for distance in range(0, 128, 4)
+        for middle in [(0.3 + 0.3 * place + 0.05 * (state == CAROUSEL)) ** distance]
+    ])  # fmt: skip
+
+
 BUILDERS: dict[str, Callable[[Study], Figure | None]] = {
     "forest": lambda study: forest(judged(study)),
     "ratios": lambda study: ratios(judged(study)),
@@ -116,6 +132,7 @@ BUILDERS: dict[str, Callable[[Study], Figure | None]] = {
     "performance-profile": lambda study: figures_across.performance_profile(
         performance_profile(study.runs, study.arms, 0, points=21), study),
     "critical-difference": lambda study: figures_across.critical_difference(rank(study.runs, study.arms)),
+    "gradient-flow": lambda study: gradient_flow(flows(study), study.arms, 32),
 }  # fmt: skip
 
 

@@ -274,5 +274,6 @@ def test_every_question_plans(name: str, study: Study, real_data: Path, monkeypa
 
 
 def test_there_is_a_question_on_each_subject() -> None:
-    wanted = {"gru_first", "gru_first_small", "embeddings", "pretrained", "length", "small_data", "smoke"}
+    wanted = {"gru_first", "gru_first_small", "embeddings", "pretrained", "length", "small_data", "smoke",
+              "gradients"}  # fmt: skip
     assert wanted <= set(sweep_files())

@@ -92,5 +92,6 @@ def test_a_missing_identity_is_named(name):
 
 
 def test_every_field_has_a_type_that_a_table_can_hold():
-    lists = {"packages", "kernel_operators", "test_confusion", "test_by_length", "validation_curve", "config"}
+    lists = {"packages", "kernel_operators", "test_confusion", "test_by_length", "validation_curve", "gradient_flow",
+             "config"}  # fmt: skip
     assert {item.name for item in fields(RunRecord)} == set(field_types()) | lists

@@ -15,18 +15,20 @@ from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from bench.declarations import check_cell, declared, is_recurrent
 from bench.errors import UserError, did_you_mean
 
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
+Cell = Annotated[str, AfterValidator(check_cell)]  # or a baseline, which does not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
-Probe = Literal["parity", "anbn", "negation", "agreement"]
+Probe = Literal["parity", "anbn", "negation", "agreement", "adding", "copy"]
+Task = Literal["classification", "tagging", "regression"]
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -52,14 +54,25 @@ class ModelConfig:
     kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
+    chrono: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    weight_drop: Probability = 0.0
+    recurrent_dropout: Probability = 0.0
+    variational: bool = False
+    ngrams: Annotated[int, Field(ge=1, le=4)] = 2
+    minimum_texts: Count = 1
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
+        default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class DataConfig:
-    """A labelled corpus: where it is found or how it is generated, and how its texts become tokens."""
+    """A labelled corpus: where it is found or how it is generated, what is asked, how its texts become tokens."""
 
     name: Annotated[str, Field(min_length=1)]
-    task: Literal["classification", "tagging"] = "classification"
+    task: Task = "classification"
+    inputs: Literal["words", "numbers"] = "words"
+    tolerance: Positive | None = None
     probe: Probe | None = None
     length: Annotated[int, Field(ge=1, le=100_000)] | None = None
     test_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -100,7 +113,7 @@ class DataConfig:
 class EmbeddingConfig:
     """Word vectors: drawn at random, read from a file, or trained on the training part."""
 
-    name: Literal["random", "word2vec", "glove", "fasttext", "navec"]
+    name: Literal["random", "word2vec", "glove", "fasttext", "navec", "numbers"]
     source: Literal["file", "train"] = "file"
     dimension: Count | None = None
     path: str | None = None
@@ -114,6 +127,7 @@ class EmbeddingConfig:
     norm: Positive | None = None
     case_fallback: bool = True
     subwords: bool = True
+    open_vocabulary: bool = False
     shuffle: bool = False
     algorithm: Literal["skipgram", "cbow"] = "skipgram"
     window: Annotated[int, Field(ge=1, le=100)] = 5
@@ -139,9 +153,11 @@ class TrainingConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Positive | None = 1.0
+    tbptt: Count | None = None
     patience: Count | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
+    gradient_flow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -349,12 +365,22 @@ def _check_combinations(config: BenchConfig) -> None:
             f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: "
             "use model.output=softmax"
         )
-    if config.model.forget_bias is not None and config.model.cell != "lstm":
+    cell = config.model.cell
+    if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
+        raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
+    _check_regularisation(config.model)
+    if cell == "linear" and config.data.task != "classification":
         raise UserError(
-            f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
+            f"model=linear labels whole texts, and data={config.data.name} is for {config.data.task}: "
+            "choose a recurrent cell, as in model=gru"
         )
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
+    if config.training.tbptt is not None and not is_recurrent(config.model.cell):
+        raise UserError(
+            f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
+            "recur: remove it or use a recurrent cell, such as model=gru"
+        )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:
@@ -370,7 +396,28 @@ def _check_combinations(config: BenchConfig) -> None:
             f"protocol.looks={config.protocol.looks}: planned numbers of seeds, from 2 upwards, each larger than the "
             "one before, such as protocol.looks=[5,10]"
         )
+    _check_task(config)
     _check_inputs(config.data, config.embedding)
+
+
+def _check_regularisation(model: ModelConfig) -> None:
+    """Keys that mean something to cells with a recurrent matrix, or with gates that keep the state."""
+    declaration = declared(model.cell) if is_recurrent(model.cell) else None
+    for key, probability in (("weight_drop", model.weight_drop), ("recurrent_dropout", model.recurrent_dropout)):
+        if probability and not (declaration and declaration.recurrent_matrix):
+            raise UserError(
+                f"model.{key}={probability}: the cell {model.cell} has no recurrent matrix; remove it or use model=lstm"
+            )
+    if model.recurrent_dropout and model.kernel == "step":
+        raise UserError(
+            f"model.recurrent_dropout={model.recurrent_dropout}: the recurrences written by hand cannot drop units of "
+            "the state; leave model.kernel=step out, or use model.weight_drop in its place"
+        )
+    if model.chrono is not None and not (declaration and declaration.chrono):
+        raise UserError(
+            f"model.chrono={model.chrono}: the cell {model.cell} has no gate that keeps its state; remove it or use "
+            "model=lstm or model=gru"
+        )
 
 
 def _check_heads(model: ModelConfig) -> None:
@@ -383,8 +430,31 @@ def _check_heads(model: ModelConfig) -> None:
         )
 
 
+def _check_task(config: BenchConfig) -> None:
+    """What can be asked of a model with these data."""
+    data, task = config.data, config.data.task
+    of_probe: Task = {"adding": "regression", "copy": "tagging"}.get(str(data.probe), "classification")  # type: ignore[assignment]
+    if data.probe is not None and task != of_probe:
+        raise UserError(f"data.task={task}: data.probe={data.probe} is a {of_probe} task: use data.task={of_probe}")
+    if config.model.output == "sigmoid" and task != "classification":
+        raise UserError(f"model.output=sigmoid is for two classes, not for data.task={task}: use model.output=softmax")
+    if data.tokens == "char" and (task == "tagging" or data.inputs == "numbers"):
+        what = (
+            "data.task=tagging labels whole words" if task == "tagging" else "data.inputs=numbers reads whole numbers"
+        )
+        raise UserError(f"data.tokens=char divides words, and {what}: use data.tokens=word")
+    if task == "regression" and data.labels is not None:
+        raise UserError("data.labels names classes, and data.task=regression has numbers: use data.labels=null")
+    if task == "regression" and data.tolerance is None:
+        raise UserError("data.task=regression: set data.tolerance=NUMBER, the error below which an answer is right")
+    if task == "regression" and config.protocol.metric == "macro_f1":
+        raise UserError("protocol.metric=macro_f1 needs classes, and data.task=regression has none: use accuracy")
+
+
 def _check_inputs(data: DataConfig, embedding: EmbeddingConfig) -> None:
     """Rules that span several keys of a corpus, or of word vectors."""
+    if embedding.name == "numbers" and data.inputs != "numbers":
+        raise UserError("embedding.name=numbers reads numbers, and texts are words: use embedding=random")
     if embedding.name == "random" and embedding.path is not None:
         raise UserError(
             "embedding.path means nothing to random vectors: add embedding=glove, word2vec, fasttext or navec"

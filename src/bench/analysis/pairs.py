@@ -17,7 +17,7 @@ from bench.config import ProtocolConfig
 
 Side = dict[str, np.ndarray]  # columns of `Study.runs`, one element a seed
 LARGE_TEST_SET = 7_600  # texts, from which half a point matters
-_NUMBERS = ("quality", "train_seconds", "test_texts", "parameters_recurrent", "timing_disturbed")
+_NUMBERS = ("quality", "train_seconds", "test_texts", "test_tokens", "parameters_recurrent", "timing_disturbed")
 _OTHERS = ("seed", "run_id", "hardware_key", "dataset", "test_correct", "kernel")
 _QUESTION = ("gru", "lstm")  # where both are there, other cells stand beside the question
 
@@ -85,9 +85,10 @@ class Pairs:
 
     @property
     def resolution(self) -> float:
-        """Points that one text of the test split is worth."""
-        texts = float(self.runs[0]["test_texts"][0])
-        return 100 / texts if texts > 0 else 0.0
+        """Points that one label of the test split is worth: of a text, or of a token."""
+        tokens = self.runs[0].get("test_tokens", np.array([math.nan]))[0]
+        labels = float(tokens if tokens > 0 else self.runs[0]["test_texts"][0])
+        return 100 / labels if labels > 0 else 0.0
 
 
 def ladder_of(protocol: ProtocolConfig) -> Ladder:
@@ -107,7 +108,12 @@ def pairs_of(study: Study, protocol: ProtocolConfig) -> list[Pairs]:
             if not len(runs[0]["seed"]):
                 continue
             metric = study.metrics[str(runs[0]["dataset"][0])]
-            headline = (scene.matching, scene.pooling, scene.execution) == primary and (baseline, alternative) in asked
+            place = (
+                scene.matching,
+                scene.pooling or primary[1],
+                scene.execution,
+            )  # one without pooling: in any reading
+            headline = place == primary and (baseline, alternative) in asked
             look = ladder.look_of(len(runs[0]["seed"]))
             margin = _margin(runs[0], protocol)
             found.append(Pairs(scene, baseline, alternative, metric, margin, headline, runs, ladder, look))
@@ -126,7 +132,7 @@ def primary_scene(study: Study, protocol: ProtocolConfig) -> tuple[str, str]:
     order = (protocol.matching, *MATCHINGS)
     matching = next((name for name in order if name in matchings), protocol.matching)
     readings = {scene.pooling for scene in scenes if scene.matching == matching}
-    preferred = (protocol.pooling, *sorted(readings - {"last"}), "last")
+    preferred = (protocol.pooling, *sorted(readings - {"last", ""}), "last", "")
     return matching, next((name for name in preferred if name in readings), protocol.pooling)
 
 
@@ -134,7 +140,8 @@ def primary_kernel(study: Study, protocol: ProtocolConfig) -> str:
     """The declared execution of the headline, among what was run at its matching and reading."""
     primary = primary_scene(study, protocol)
     scenes = _asked_scenes(study)
-    return primary_execution(scene.execution for scene in scenes if (scene.matching, scene.pooling) == primary)
+    at_primary = [scene for scene in scenes if (scene.matching, scene.pooling or primary[1]) == primary]
+    return primary_execution(scene.execution for scene in at_primary)
 
 
 def _asked_scenes(study: Study) -> list[Scene]:

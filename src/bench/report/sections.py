@@ -16,6 +16,7 @@ from bench.report.document import Block, Document, Listing, Plot, Prose, Section
 from bench.report.figures import Figure
 from bench.report.figures_forest import forest, ratios
 from bench.report.figures_seeds import paired_seeds
+from bench.report.gradients import gradient_flow
 from bench.report.headline import pairs_of_arms
 from bench.report.looks import looks
 from bench.report.numbers import number, plural
@@ -122,6 +123,7 @@ def _sections(found: Verdict, question: Question, records: pd.DataFrame, skipped
         costs.learning(found),
         costs.lengths(found),
         costs.training_size(found),
+        gradient_flow(found, records),
         budget(found),
         _mcnemar(_headline_first(found)),
     ] if evidence else []  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import Sizes, attended_length, sizes_of
+from bench.runs.cell_sources import cell_package
 from bench.runs.contention import is_disturbed
 from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch
@@ -18,6 +19,7 @@ from bench.runs.record import RunRecord, Status
 from bench.runs.store import new_execution_id
 
 if TYPE_CHECKING:
+    from bench.embeddings.table import EmbeddingTable
     from bench.runs.training import Fit
 
 
@@ -97,12 +99,18 @@ def record_without_fit(
 def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], execution_id: str) -> RunRecord:
     """The record of a fit, finished or not. outcome: `status`, and what is known of the execution as a whole."""
     fields = (
-        _data_fields(fit) | _size_fields(fit) | _quality_fields(fit) | _speed_fields(fit) | _environment_fields(fit)
+        _data_fields(fit)
+        | _size_fields(fit)
+        | _quality_fields(fit)
+        | _speed_fields(fit)
+        | _environment_fields(fit)
+        | fit.flow
     )
+    fields |= asdict(fit.gradient_norms.sizes())
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason
     fields |= {"resumed_from": fit.checkpoints.resumed_from, "resumed_epochs": fit.checkpoints.resumed_epochs}
-    return make_record(fit.resolved, started_at, fields | outcome, execution_id)
+    return make_record(fit.resolved, started_at, fields | fit.record_fields() | outcome, execution_id)
 
 
 def _finite(value: object) -> object:
@@ -119,7 +127,7 @@ def _data_fields(fit: Fit) -> dict[str, object]:
         "train_texts": len(data.train),
         "validation_texts": len(data.validation),
         "test_texts": None if data.test is None else len(data.test),
-        "classes": data.classes,
+        "classes": data.classes or None,
         "majority_share": data.majority_share,
         "vocabulary_words": len(data.vocabulary.words),
         "train_tokens": data.train_tokens,
@@ -128,12 +136,14 @@ def _data_fields(fit: Fit) -> dict[str, object]:
         **({} if resolved.corpus.duplicates is None else asdict(resolved.corpus.duplicates)),
         "embedding_fingerprint": resolved.vectors.fingerprint if resolved.vectors else None,
         "embedding_dimension": resolved.dimension,
-        **{
-            f"embedding_{item.name}": getattr(fit.table, item.name)
-            for item in fields(fit.table)
-            if item.name != "values"
-        },
+        **_table_fields(fit.table),
     }
+
+
+def _table_fields(table: EmbeddingTable | None) -> dict[str, object]:
+    """How word vectors came about, where there are any."""
+    names = [] if table is None else [item.name for item in fields(table) if item.name != "values"]
+    return {f"embedding_{name}": getattr(table, name) for name in names}
 
 
 def _size_fields(fit: Fit) -> dict[str, object]:
@@ -150,7 +160,8 @@ def _size_fields(fit: Fit) -> dict[str, object]:
 
 def _sizes(fit: Fit) -> Sizes:
     resolved = fit.resolved
-    shape = (len(fit.data.vocabulary), resolved.dimension, fit.data.classes)
+    outputs = fit.task.output_size(fit.data.classes)
+    shape = (len(fit.data.vocabulary), resolved.dimension, outputs)
     length = attended_length(fit.data.train.lengths)
     return sizes_of(resolved.config.model, resolved.hidden_size, *shape, length=length)
 
@@ -165,8 +176,9 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
         return fields
     if fit.data.test is not None:
         predictions = evaluation.predictions
-        correct = (predictions.probabilities.argmax(dim=1) == predictions.labels).numpy()
-        fields |= asdict(digest(correct, fit.data.test.lengths[predictions.rows.numpy()]))
+        fields |= asdict(digest(predictions.correct.numpy(), fit.data.test.lengths, predictions.rows.numpy()))
+        if fit.task.per_token:
+            fields["test_tokens"] = len(predictions.labels)
     test, validation = evaluation.test, evaluation.validation
     if test is not None:
         fields |= {f"test_{name}": value for name, value in asdict(test).items()}
@@ -174,6 +186,7 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
         "validation_accuracy": validation.accuracy,
         "validation_macro_f1": validation.macro_f1,
         "validation_log_loss": validation.log_loss,
+        "validation_mean_squared_error": validation.mean_squared_error,
         "train_accuracy": evaluation.train.accuracy,
         "generalisation_gap": evaluation.train.accuracy - (test or validation).accuracy,
     }
@@ -210,10 +223,11 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
 def _environment_fields(fit: Fit) -> dict[str, object]:
     hardware = fit.resolved.config.hardware
     machine = describe_machine()
+    packages = machine.packages | cell_package(fit.resolved.config.model.cell)
     seen = describe_torch(fit.trainer.strategy.root_device.type, fit.threads)
     return {
         **asdict(describe_code()),
-        **asdict(machine),
+        **asdict(machine) | {"packages": packages},
         **asdict(seen),
         "devices": hardware.devices,
         "hardware_key": fit.hardware_key,

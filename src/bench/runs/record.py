@@ -48,7 +48,7 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION  # of this page
     error_type: str | None = None  # absent when finished
     error_message: str | None = None  # one line; absent when finished
-    stop_reason: str | None = None  # epochs | patience | max_seconds | pruned; absent unless finished
+    stop_reason: str | None = None  # epochs | patience | max_seconds | pruned | solved; absent unless finished
     resumed_from: str | None = None  # execution_id that left the checkpoint it went on from; absent for a fresh start
     resumed_epochs: int | None = None  # epochs taken over from there; absent for a fresh start
 
@@ -59,8 +59,8 @@ class RunRecord:
     train_texts: int | None = None  # training part, the validation share taken off
     validation_texts: int | None = None  # dev split, or the share of train set aside
     test_texts: int | None = None  # absent without a test split
-    classes: int | None = None  # distinct labels
-    majority_share: float | None = None  # share of the largest class in the training part
+    classes: int | None = None  # distinct labels; absent where labels are numbers
+    majority_share: float | None = None  # share of the largest class among the training part's labels; as above
     vocabulary_words: int | None = None  # distinct words with a vector of their own
     train_tokens: int | None = None  # after truncation
     truncated_fraction: float | None = None  # share of training texts cut at data.max_length
@@ -85,25 +85,36 @@ class RunRecord:
     hidden_size_resolved: int | None = None  # units per direction after matching
     parameters_total: int | None = None  # all weights and biases, word vectors included
     parameters_trainable: int | None = None  # without word vectors that never learn (trainable=false)
-    parameters_recurrent: int | None = None  # weights and biases of the encoder: recurrent layers, attention; 0 for bag
+    parameters_recurrent: int | None = None  # of the encoder, recurrent or attention; 0 for bag, linear
     flops_per_token: int | None = None  # of the encoder, forward, mean over training tokens; backward about twice it
 
+    inverse_regularisation: float | None = None  # of a linear model, chosen on validation; absent for networks
+
     # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------
-    test_accuracy: float | None = None  # share of texts labelled correctly
-    test_macro_f1: float | None = None  # mean over classes of F1
-    test_log_loss: float | None = None  # nats per text
+    test_accuracy: float | None = None  # share of labels that are right: of texts, tokens (tagging), numbers (below)
+    test_macro_f1: float | None = None  # mean over classes of F1; absent where labels are numbers, as the next three
+    test_log_loss: float | None = None  # nats per label
     test_calibration_error: float | None = None  # expected calibration error, 15 bins
     test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
-    test_correct: str | None = None  # base64 of packed bits, one a text in the split's order: labelled correctly
-    test_by_length: list[list[int]] | None = None  # [longest, texts, correct] per class of length, in tokens
+    test_mean_squared_error: float | None = None  # regression: of the numbers; absent for classes
+    test_solved_fraction: float | None = None  # regression: share with an error below data.tolerance; its accuracy
+    test_tokens: int | None = None  # tagging: tokens that are judged; absent where whole texts are
+    test_correct: str | None = None  # base64 of packed bits, one a text in the split's order: all its labels are right
+    test_by_length: list[list[int]] | None = None  # [longest, labels, correct] per class of length, in tokens
     validation_accuracy: float | None = None  # at the best epoch
     validation_macro_f1: float | None = None  # at the best epoch
-    validation_log_loss: float | None = None  # at the best epoch, nats per text
+    validation_log_loss: float | None = None  # at the best epoch, nats per label
+    validation_mean_squared_error: float | None = None  # at the best epoch; absent for classes
     train_accuracy: float | None = None  # best weights, over a sample of the training part as large as validation
     generalisation_gap: float | None = None  # train_accuracy minus test_accuracy (validation without a test split)
     best_epoch: int | None = None  # counted from 1
     epochs_run: int | None = None  # evaluations on validation, one an epoch
     validation_curve: list[list[float]] | None = None  # [train_seconds, accuracy] per evaluation on validation
+
+    # -- gradients: norms of the whole gradient before clipping, over all optimiser steps -----------------------------
+    clipped_fraction: float | None = None  # share of steps whose norm exceeded training.gradient_clip; absent without
+    gradient_norm_p50: float | None = None  # median
+    gradient_norm_max: float | None = None  # largest; absent where it was no number
 
     # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
     train_seconds: float | None = None  # of all steps after warm-up; absent where a resumed run changed hardware
@@ -126,6 +137,27 @@ class RunRecord:
     peak_gpu_memory_bytes: int | None = None  # allocated by tensors at the same time; absent on a CPU
     peak_gpu_memory_reserved_bytes: int | None = None  # held by torch's allocator; absent on a CPU
     wall_seconds: float | None = None  # this execution alone, data loading and evaluation included, imports excluded
+
+    # -- gradient flow, with training.gradient_flow=true, of cells that recur; docs/gradients.md ---------------------
+    # What ends in _initial is of the weights that training began with, the rest of those of the best epoch.
+    gradient_decay_per_step_initial: float | None = None  # factor of the loss gradient's norm in h per token backwards
+    gradient_decay_per_step: float | None = None  # median over texts; below 1 it vanishes, above 1 it explodes
+    gradient_half_life_tokens_initial: float | None = None  # tokens over which that factor leaves one half
+    gradient_half_life_tokens: float | None = None  # absent where nothing is lost
+    carousel_decay_per_step_initial: float | None = None  # the same of the cell state c; absent for cells without one
+    carousel_decay_per_step: float | None = None  # after training
+    carousel_half_life_tokens_initial: float | None = None  # tokens over which one half is left in c
+    carousel_half_life_tokens: float | None = None  # after training
+    recurrent_singular_value_initial: float | None = None  # largest one of the square blocks of W_hh, one a gate
+    recurrent_singular_value: float | None = None  # after training
+    recurrent_spectral_radius_initial: float | None = None  # largest absolute eigenvalue of the same blocks
+    recurrent_spectral_radius: float | None = None  # after training
+    activation_derivative_initial: float | None = None  # mean tanh' (ReLU') over texts, steps and units; 1: linear
+    activation_derivative: float | None = None  # after training
+    gate_saturation_initial: float | None = None  # share of gate values below 0.1 or above 0.9; absent without gates
+    gate_saturation: float | None = None  # after training
+    gradient_flow_texts: int | None = None  # validation texts it was measured on
+    gradient_flow: dict[str, list[list[float]]] | None = None  # curves: [distance, lower quartile, median, upper one]
 
     # -- contention: who else used the processor during the training steps; docs/clock.md ---------------------------
     timing_disturbed: bool | None = None  # by the rule of docs/clock.md: times are longer than on a quiet machine

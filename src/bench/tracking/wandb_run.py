@@ -29,7 +29,8 @@ STEP = "trainer/global_step"  # Lightning's name; the x axis of every curve
 
 _log = logging.getLogger(__name__)
 _NOT_SUMMARY = {
-    "packages", "test_confusion", "test_correct", "test_by_length", "validation_curve", "kernel_operators", "config",
+    "packages", "test_confusion", "test_correct", "test_by_length", "validation_curve", "kernel_operators",
+    "gradient_flow", "config",
 }  # fmt: skip
 
 

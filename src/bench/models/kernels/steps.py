@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,9 +13,12 @@ _BLOCK = 131_072  # values whose factors are computed together: steps share an o
 class Steps:
     """Reading order over the first dimension of time-major tensors, (time, batch, ...)."""
 
-    def __init__(self, time: int, lengths: Tensor | None) -> None:
-        """lengths: None to read from the first step to the last, else (batch,) to read each text from its own end."""
+    def __init__(self, time: int, lengths: Tensor | None, initial: Sequence[Tensor] = ()) -> None:
+        """lengths: None to read from the first step to the last, else (batch,) to read each text from its own end;
+        initial: what is held before the first step, (batch, hidden) each, in the order of the cell's state; else zero.
+        """
         self.time, self.backwards = time, lengths is not None
+        self._initial, self._histories = list(initial), list[Tensor]()
         self._waiting: dict[int, Tensor] = {}
         if lengths is not None:
             times = range(int(lengths.min()), time)
@@ -46,10 +49,16 @@ class Steps:
                 state.masked_fill_(waiting, 0)
 
     def history(self, like: Tensor, features: int) -> tuple[Tensor, Tensor]:
-        """Room for what a text holds after each step and before it: two views of one buffer, zero before the first.
+        """Room for what a text holds after each step and before it: two views of one buffer, which begins as it should.
 
-        Both are (time, batch, features), with the type and device of `like` (time, batch, ...).
+        Asked for once for each part of the state, in their order. Both are (time, batch, features), with the type and
+        device of `like` (time, batch, ...).
         """
         buffer = like.new_empty(self.time + 1, like.shape[1], features)
-        buffer[self.time if self.backwards else 0] = 0
+        buffer[self.time if self.backwards else 0] = self._initial.pop(0) if self._initial else 0
+        self._histories.append(buffer)
         return (buffer[:-1], buffer[1:]) if self.backwards else (buffer[1:], buffer[:-1])
+
+    def state_after(self) -> tuple[Tensor, ...]:
+        """What every history holds after the last step that was read."""
+        return tuple(buffer[0 if self.backwards else self.time] for buffer in self._histories)
