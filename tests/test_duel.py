@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from bench.compose import compose
 from bench.data.module import prepare
 from bench.duels.contestant import Trainee
 from bench.duels.engine import Duel
-from bench.duels.plan import Plan, Setting, make_plan, settings_of
+from bench.duels.plan import Plan, Setting, fitted, make_plan, settings_of
 from bench.duels.table import turns_table
 from bench.duels.texts import EqualTexts
 from bench.errors import UserError
@@ -261,6 +262,28 @@ def test_the_ladders_cross_at_their_middle_and_are_climbed_one_at_a_time(study: 
     assert found[0] == centre
     assert set(found) == {centre, Setting(16, 64, 128), Setting(256, 64, 128), Setting(64, 16, 128),
                           Setting(64, 64, 64), Setting(64, 64, 256)}  # fmt: skip
+
+
+def test_the_default_ladder_of_lengths_suits_every_corpus(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundled corpus reads fewer tokens than the longest length unless told, and other corpora have short texts."""
+    assert typed(["dry_run=true"]) == 0
+    assert "256 tokens, 64 texts, width 128" in capsys.readouterr().out
+    untyped = [word for word in words(study) if not word.startswith(("duel.lengths", "data.max_length"))]
+    assert typed(untyped) == 0
+    shown = capsys.readouterr().out
+    assert "lengths 16: longer texts are too few for 4 a step" in shown
+    assert "(16 tokens, 4 texts, 5 units)" in shown
+
+
+def test_lengths_that_were_not_asked_for_are_cut_to_what_texts_have(study: Study) -> None:
+    asked = plan_of(study, "data.max_length=300", "duel.lengths=[16,64,256]", "duel.batch_sizes=[2,4]")
+    free = replace(asked, as_asked=False)
+    assert fitted(asked, np.array([9, 9, 9, 9, 9])) is asked, "what was asked for stays, and is refused later"
+    assert fitted(free, np.array([300, 300, 300, 256])) is free
+    assert fitted(free, np.array([300, 99, 120, 100, 100])).duel.lengths == [16, 64, 100]
+    assert fitted(free, np.array([300, 70, 70, 70, 5])).duel.lengths == [16, 64], "70 is hardly more than 64"
+    assert fitted(free, np.array([9, 8, 7, 7, 1])).duel.lengths == [7]
+    assert fitted(free, np.array([9, 8, 7])) is free, "fewer texts than a batch is refused later"
 
 
 def test_equal_parameters_takes_the_width_that_sizes_finds(study: Study) -> None:

@@ -23,7 +23,7 @@ from bench.config import HardwareConfig
 from bench.data.module import PreparedData, prepare
 from bench.duels.contestant import device_of
 from bench.duels.engine import Duel
-from bench.duels.plan import Plan
+from bench.duels.plan import Plan, fitted
 from bench.duels.progress import DuelProgress, minutes
 from bench.duels.record import RECORD, TURNS, DuelRecord, DuelStatus
 from bench.duels.summary import Measured, facts_of, make_record, warnings_of
@@ -59,7 +59,12 @@ def execute(plan: Plan, console: Console) -> Outcome:
     device = device_of(config.hardware)
     with borrowed_torch(config.hardware):
         console.print(f"preparing {_what(plan)}", markup=False)
-        duel = Duel(plan, *_prepared(plan), device)
+        data, vectors = _prepared(plan)
+        plan, asked = fitted(plan, data.train.words.lengths), plan
+        if plan is not asked:
+            shown = ", ".join(map(str, plan.duel.lengths))
+            console.print(f"lengths {shown}: longer texts are too few for {max(plan.duel.batch_sizes)} a step")
+        duel = Duel(plan, data, vectors, device)
         measured = _measure(duel, console)
         turns = turns_table(duel.turns)
         centre = plan.centre

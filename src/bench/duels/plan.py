@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.config import DuelConfig, Kernel, ModelConfig
 from bench.declarations import BASELINES
 from bench.errors import UserError
@@ -46,11 +49,15 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole duel. runs: by the name of the model, as resolved;  settings: the centre is the first one."""
+    """A whole duel. runs: by the name of the model, as resolved;  settings: the centre is the first one.
+
+    as_asked: whether the lengths were asked for; if not, they are cut to what the corpus has (`fitted`).
+    """
 
     runs: Mapping[str, ResolvedRun]
     duel: DuelConfig
     settings: tuple[Setting, ...]
+    as_asked: bool = True
 
     @property
     def first(self) -> ResolvedRun:
@@ -68,19 +75,36 @@ class Plan:
         return tuple(found)
 
 
-def make_plan(runs: Mapping[str, ResolvedRun], duel: DuelConfig) -> Plan:
-    """Check who takes part and lay out the settings. runs: by the name of the model.
+def make_plan(runs: Mapping[str, ResolvedRun], duel: DuelConfig, as_asked: bool = True) -> Plan:
+    """Check who takes part and lay out the settings. runs: by the name of the model;  as_asked: see `Plan`.
 
     Raises: `UserError` if there are fewer than two contestants, a length that no text can have, a kernel that a
     baseline does not have, or a width that attention's heads do not divide.
     """
     _check(runs, duel)
-    plan = Plan(runs, duel, settings_of(duel))
+    plan = Plan(runs, duel, settings_of(duel), as_asked)
     if len(plan.contestants(plan.centre)) < 2:
         alone = next(iter(runs))
         other = "lstm" if alone != "lstm" else "gru"
         raise UserError(f"model={alone} alone has nobody to race: add another model, as in model={alone},{other}")
     return plan
+
+
+def fitted(plan: Plan, lengths: NDArray[np.integer]) -> Plan:
+    """The plan on texts of these lengths: lengths that nobody asked for and too few texts have are left out.
+
+    If any is, the longest that a whole batch of texts has stands for them, unless it is hardly more than the rest.
+    """
+    texts = max(plan.duel.batch_sizes)
+    if plan.as_asked or len(lengths) < texts:
+        return plan
+    longest = int(np.sort(lengths)[-texts])
+    kept = [length for length in plan.duel.lengths if length <= longest]
+    if len(kept) == len(plan.duel.lengths):
+        return plan
+    if longest >= 1.5 * max(kept, default=0):
+        kept.append(longest)
+    return make_plan(plan.runs, replace(plan.duel, lengths=kept))
 
 
 def settings_of(duel: DuelConfig) -> tuple[Setting, ...]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -101,9 +102,16 @@ def _check_override(word: str, key: str, value: str) -> None:
 
 
 def _plan(names: Sequence[str], overrides: Sequence[str]) -> Plan:
-    opened = Opened()
+    """What is asked; where data.max_length is not, texts are read to the longest length of the duel."""
+    typed, opened = {word.partition("=")[0].lstrip("+") for word in overrides}, Opened()
+    asked = compose([f"model={names[0]}", *overrides])
+    duel, most = asked.duel, asked.data.max_length
+    if "data.max_length" not in typed:
+        overrides = [*overrides, f"data.max_length={max(most, *duel.lengths)}"]
+    elif "duel.lengths" not in typed:
+        duel = replace(duel, lengths=[length for length in duel.lengths if length <= most] or [most])
     runs = {name: resolve(compose([f"model={name}", *overrides]), opened) for name in names}
-    return make_plan(runs, next(iter(runs.values())).config.duel)
+    return make_plan(runs, duel, as_asked="duel.lengths" in typed)
 
 
 def _announce(plan: Plan, console: Console) -> None:
