@@ -46,6 +46,10 @@ class CellLayer(nn.Module):
         """The weights that are neither matrices nor the two biases, as declared."""
         return tuple(self.get_parameter(name) for name in self.further_names)
 
+    def step_weights(self) -> tuple[Tensor, ...]:
+        """What the cell's step takes beside inputs and state."""
+        return (*self.recurrent(), *self.further()[kind_of(self.cell).normalise is not None :])
+
 
 class StepLayer(CellLayer):
     """Executed by the project's own recurrence (`model.kernel=step`)."""
@@ -98,16 +102,19 @@ class EquationLayer(CellLayer):
     """
 
     def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
-        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero."""
-        kind, further = kind_of(self.cell), self.further()
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0)
-        if kind.normalise is not None:
-            products, further = kind.normalise(products, further[0]), further[1:]
+        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero.
+
+        Under autocast the products of the inputs are taken in its type, the recurrence in the weights'.
+        """
+        kind, number_type = kind_of(self.cell), self.weight_ih_l0.dtype
+        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0).to(number_type)
         given = (state,) if isinstance(state, Tensor) else state
         zero = products.new_zeros(inputs.shape[0], self.hidden_size)
         before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
-        weights = (*self.recurrent(), *further)
-        states, after = follow(kind, products + self.bias_ih_l0, before, weights)
+        with torch.autocast(inputs.device.type, enabled=False):
+            if kind.normalise is not None:
+                products = kind.normalise(products, self.further()[0])
+            states, after = follow(kind, products + self.bias_ih_l0, before, self.step_weights())
         last = tuple(part[None] for part in after)
         return states.transpose(0, 1), last if len(last) > 1 else last[0]  # type: ignore[return-value]
 
@@ -125,5 +132,5 @@ def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int
     if kernel == "step" and kind.linear is not None:
         return ScanLayer(cell, input_size, hidden_size)
     layer = EquationLayer(cell, input_size, hidden_size)
-    check_step(cell, kind, layer.bias_ih_l0, hidden_size, (*layer.recurrent(), *layer.further()))
+    check_step(cell, kind, layer.bias_ih_l0, hidden_size, layer.step_weights())
     return layer
