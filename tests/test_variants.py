@@ -250,10 +250,9 @@ def test_the_forget_bias_opens_the_forget_gate(cell: str, kernel: str) -> None:
     initialise(layer, declared(cell), 2.0, torch.Generator().manual_seed(0))
     assert [block.unique().tolist() for block in blocks(layer, "bias_ih_l0")].count([2.0]) == 1
     carousel = torch.full((1, 1, HIDDEN), 0.5)
-    further = layer.step_weights()[2:]
     zero = torch.zeros_like(layer.bias_ih_l0)
     inputs = layer.bias_ih_l0[None]
-    _, after = CELLS[cell].step(inputs, (zero[None, :HIDDEN], carousel[0]), *layer.step_weights()[:2], *further)
+    _, after = CELLS[cell].step(inputs, (zero[None, :HIDDEN], carousel[0]), *layer.step_weights())
     torch.testing.assert_close(after, 0.5 * torch.sigmoid(torch.tensor(2.0)).expand(1, HIDDEN))
 
 
