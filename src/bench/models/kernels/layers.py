@@ -44,7 +44,7 @@ class CellLayer(nn.Module):
 
     def further(self) -> tuple[Tensor, ...]:
         """The weights that are neither matrices nor the two biases, as declared."""
-        return tuple(self.get_parameter(name) for name in self.further_names)
+        return tuple(getattr(self, name) for name in self.further_names)
 
 
 class StepLayer(CellLayer):
