@@ -18,11 +18,11 @@ from bench.analysis.pairing import Study as Pairing
 from bench.analysis.pairs import pairs_of
 from bench.compose import compose
 from bench.config import Cell, ModelConfig, Pooling
+from bench.declarations import BASELINES
 from bench.errors import UserError
 from bench.models.baselines import AttentionEncoder, AttentionLayer, sinusoids
 from bench.models.encoder import TextClassifier
 from bench.models.sizes import (
-    BASELINES,
     SIMPLEST_FIRST,
     attended_length,
     encoder_flops_per_token,

@@ -22,6 +22,7 @@ VERBS = {
     "doctor": "bench.verbs.doctor:doctor",
     "duel": "bench.verbs.duel:duel",
     "fetch": "bench.verbs.fetch:fetch",
+    "predict": "bench.verbs.predict:predict",
     "report": "bench.verbs.report:report",
     "reproduce": "bench.verbs.reproduce:reproduce",
     "status": "bench.verbs.status:status",

@@ -57,6 +57,11 @@ class ModelConfig:
     weight_drop: Probability = 0.0
     recurrent_dropout: Probability = 0.0
     variational: bool = False
+    ngrams: Annotated[int, Field(ge=1, le=4)] = 2
+    minimum_texts: Count = 1
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
+        default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -359,6 +364,11 @@ def _check_combinations(config: BenchConfig) -> None:
     if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
         raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
     _check_regularisation(config.model)
+    if cell == "linear" and config.data.task != "classification":
+        raise UserError(
+            f"model=linear labels whole texts, and data={config.data.name} is for {config.data.task}: "
+            "choose a recurrent cell, as in model=gru"
+        )
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
     if config.training.tbptt is not None and not is_recurrent(config.model.cell):

@@ -17,7 +17,7 @@ from typing import Literal
 from bench.errors import UserError, did_you_mean
 
 GROUP = "bench.cells"  # of entry points
-BASELINES = ("attention", "bag")  # encoders that do not recur
+BASELINES = ("attention", "bag", "linear")  # do not recur; every further one has fewer keys of effect
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -131,10 +131,12 @@ def check_cell(name: str) -> str:
 
 @dataclass(frozen=True)
 class ForeignCell:
-    """A cell that another package declares. package: its name and version, as in `leaky-cells 1.2`."""
+    """A cell that another package declares. package: its name and version, as in `leaky-cells 1.2`;  declared_in: the
+    module of the declaration."""
 
     declaration: CellDeclaration
     package: str
+    declared_in: str
 
     @property
     def place(self) -> tuple[str, str]:
@@ -144,9 +146,10 @@ class ForeignCell:
         return module, name
 
 
-def foreign_names() -> list[str]:
+@cache
+def foreign_names() -> tuple[str, ...]:
     """The cells that other packages declare; nothing of theirs is imported."""
-    return sorted({entry.name for entry in metadata.entry_points(group=GROUP)} - {*DECLARED, *BASELINES})
+    return tuple(sorted({entry.name for entry in metadata.entry_points(group=GROUP)} - {*DECLARED, *BASELINES}))
 
 
 @cache
@@ -171,7 +174,7 @@ def foreign(cell: str) -> ForeignCell:
         raise UserError(
             f"{told}: {entries[0].value} should be a bench.declarations.CellDeclaration with an implementation"
         )
-    return ForeignCell(declaration, packages[0])
+    return ForeignCell(declaration, packages[0], entries[0].module)
 
 
 def _package(entry: metadata.EntryPoint) -> str:

@@ -15,22 +15,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any
 
 from bench.config import ModelConfig
 from bench.declarations import DECLARED, CellDeclaration, declared, is_recurrent
 
 GATES = {cell: declaration.gates for cell, declaration in DECLARED.items()}  # of the program's own cells
-SIMPLEST_FIRST = ("bag", *GATES, "attention")
+LINEAR = "linear"  # n-grams and logistic regression: neither word vectors nor an encoder, and no training step
+LINEAR_KEYS = ("ngrams", "minimum_texts", "inverse_regularisation")  # of a model, that mean something to it alone
+SIMPLEST_FIRST = (LINEAR, "bag", *GATES, "attention")
 REFERENCE_CELL = "lstm"
-WIDTH_AS_GIVEN = (REFERENCE_CELL, "bag")  # whatever is held equal: the one is the measure, the other has no width
+# Whatever is held equal: the first is the measure, the others have no width.
+WIDTH_AS_GIVEN = (REFERENCE_CELL, "bag", LINEAR)
 
 # Keys of a model that change nothing in it; forget_bias is refused by all cells that have no forget gate.
 _IDLE = {
-    "bag": ("hidden_size", "num_layers", "bidirectional", "heads", "kernel"),
-    "attention": ("bidirectional", "kernel"),
+    "bag": ("hidden_size", "num_layers", "bidirectional", "heads", "kernel", *LINEAR_KEYS),
+    "attention": ("bidirectional", "kernel", *LINEAR_KEYS),
+    LINEAR: tuple(item.name for item in fields(ModelConfig) if item.name not in ("cell", *LINEAR_KEYS)),
 }
+_IDLE_GROUPS = {LINEAR: ("training.", "embedding.", "embedding_", "hardware.")}  # how columns of a record begin
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,14 @@ def idle_keys(cell: str, match: str = "width") -> tuple[str, ...]:
 
     match: what is held equal; the parameters are those of an LSTM in one direction or in both.
     """
-    idle = _IDLE.get(cell, ("heads",))
+    idle = _IDLE.get(cell, ("heads", *LINEAR_KEYS))
     sized = match == "parameters" and cell not in WIDTH_AS_GIVEN
     return tuple(name for name in idle if not (sized and name == "bidirectional"))
+
+
+def means_nothing(column: str, cell: str, match: str) -> bool:
+    """Whether a column of a record, such as `model.pooling` or `embedding_dimension`, has no effect on this cell."""
+    return column.startswith(_IDLE_GROUPS.get(cell, ())) or column.removeprefix("model.") in idle_keys(cell, match)
 
 
 def settled_model(model: ModelConfig, input_size: int) -> ModelConfig:
@@ -59,17 +69,19 @@ def settled_model(model: ModelConfig, input_size: int) -> ModelConfig:
     A bag of words is as wide as its word vectors, and a baseline has PyTorch's kernel alone. Chrono initialisation sets
     the forget gate's bias, and without dropout nothing is said by how its masks are drawn.
     """
-    idle = list(idle_keys(model.cell, model.match))
+    idle = [*idle_keys(model.cell, model.match)]
     idle += ["forget_bias"] if model.chrono is not None else []
     idle += ["variational"] if model.dropout == 0 else []
-    settled: dict[str, Any] = {
-        item.name: item.default for item in fields(model) if item.name in idle and item.default is not MISSING
-    }
+    settled = {item.name: _default(item) for item in fields(model) if item.name in idle}
     if "hidden_size" in idle:
         settled["hidden_size"] = input_size
     if "kernel" in idle:
         settled["kernel"] = "torch"
     return replace(model, **settled)
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def recurrent_parameters(
@@ -124,7 +136,7 @@ def attention_flops_per_token(input_size: int, hidden_size: int, num_layers: int
 
 def encoder_parameters(model: ModelConfig, input_size: int, hidden_size: int) -> int:
     """Parameters between word vectors and pooling. input_size: of word vectors;  hidden_size: after matching."""
-    if model.cell == "bag":
+    if model.cell in ("bag", LINEAR):
         return 0
     if model.cell == "attention":
         return attention_parameters(input_size, hidden_size, model.num_layers)
@@ -136,7 +148,7 @@ def encoder_flops_per_token(model: ModelConfig, input_size: int, hidden_size: in
 
     length: of its text, in tokens. Only attention's cost depends on it.
     """
-    if model.cell == "bag":
+    if model.cell in ("bag", LINEAR):
         return 0
     if model.cell == "attention":
         return attention_flops_per_token(input_size, hidden_size, model.num_layers, length)

@@ -46,6 +46,10 @@ class CellLayer(nn.Module):
         """The weights that are neither matrices nor the two biases, as declared."""
         return tuple(getattr(self, name) for name in self.further_names)
 
+    def step_weights(self) -> tuple[Tensor, ...]:
+        """What the cell's step takes beside inputs and state."""
+        return (*self.recurrent(), *self.further()[kind_of(self.cell).normalise is not None :])
+
 
 class StepLayer(CellLayer):
     """Executed by the project's own recurrence (`model.kernel=step`)."""
@@ -113,16 +117,19 @@ class EquationLayer(CellLayer):
         self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero;
-        mask: of recurrent dropout, (batch, hidden)."""
-        kind, further = kind_of(self.cell), self.further()
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0)
-        if kind.normalise is not None:
-            products, further = kind.normalise(products, further[0]), further[1:]
+        mask: of recurrent dropout, (batch, hidden).
+
+        Under autocast the products of the inputs are taken in its type, the recurrence in the weights'.
+        """
+        kind, number_type = kind_of(self.cell), self.weight_ih_l0.dtype
+        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0).to(number_type)
         given = (state,) if isinstance(state, Tensor) else state
         zero = products.new_zeros(inputs.shape[0], self.hidden_size)
         before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
-        weights = (*self.recurrent(), *further)
-        states, after = follow(kind, products + self.bias_ih_l0, before, weights, mask)
+        with torch.autocast(inputs.device.type, enabled=False):
+            if kind.normalise is not None:
+                products = kind.normalise(products, self.further()[0])
+            states, after = follow(kind, products + self.bias_ih_l0, before, self.step_weights(), mask)
         last = tuple(part[None] for part in after)
         return states.transpose(0, 1), last if len(last) > 1 else last[0]  # type: ignore[return-value]
 
@@ -141,5 +148,5 @@ def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int
     if kernel == "step" and kind.linear is not None:
         return ScanLayer(cell, input_size, hidden_size)
     layer = EquationLayer(cell, input_size, hidden_size)
-    check_step(cell, kind, layer.bias_ih_l0, hidden_size, (*layer.recurrent(), *layer.further()))
+    check_step(cell, kind, layer.bias_ih_l0, hidden_size, layer.step_weights())
     return layer
