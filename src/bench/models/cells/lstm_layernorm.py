@@ -27,7 +27,7 @@ def lstm_layernorm_step(
     gain_carousel: Tensor,
     bias_carousel: Tensor,
 ) -> State:
-    """One step of an LSTM with layer normalisation (Ba, Kiros & Hinton 2016, equations 20 to 22).
+    """One step of an LSTM with layer normalisation (Ba, Kiros & Hinton 2016, supplement).
 
     inputs: (batch, 4 * hidden) = LN(x W_ih^T) + b_ih, gates input, forget, cell, output;  state: (h, c), each
     (batch, hidden). Both products are normalised over all gates together, and c before its tanh. Each norm has a gain
