@@ -1,6 +1,6 @@
 """The hand-written recurrences in PyTorch: any device, any floating type; the fallback where nothing is compiled.
 
-Which operators a step takes, and its derivative, stand with each cell's equations in `cells.py`. Calls go through
+Which operators a step takes, and its derivative, stand with each cell's equations in `models/cells`. Calls go through
 `torch.ops.bench.loop_forward` and `loop_backward`, so that a profile shows what ran.
 """
 
