@@ -125,7 +125,7 @@ def session(overrides: Sequence[str] = ()) -> Iterator[Hydra]:
 
 @contextmanager
 def registered(overrides: Sequence[str]) -> Iterator[None]:
-    """Hydra's ConfigStore with the questions and other packages' cells in it; only the chosen question's file is read."""
+    """Hydra's ConfigStore with questions and other packages' cells in it; only the chosen question's file is read."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 

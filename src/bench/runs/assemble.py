@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import Sizes, attended_length, sizes_of
+from bench.runs.cell_sources import cell_package
 from bench.runs.contention import is_disturbed
 from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch
@@ -214,10 +215,11 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
 def _environment_fields(fit: Fit) -> dict[str, object]:
     hardware = fit.resolved.config.hardware
     machine = describe_machine()
+    packages = machine.packages | cell_package(fit.resolved.config.model.cell)
     seen = describe_torch(fit.trainer.strategy.root_device.type, fit.threads)
     return {
         **asdict(describe_code()),
-        **asdict(machine),
+        **asdict(machine) | {"packages": packages},
         **asdict(seen),
         "devices": hardware.devices,
         "hardware_key": fit.hardware_key,

@@ -29,6 +29,14 @@ def cell_fingerprint(cell: str) -> str | None:
     return digest.hexdigest()[:12]
 
 
+def cell_package(cell: str) -> dict[str, str]:
+    """Name and version of the package that has the cell; empty for our own."""
+    if cell_fingerprint(cell) is None:
+        return {}
+    name, _, version = foreign(cell).package.rpartition(" ")
+    return {name: version}
+
+
 def _sources(cell: str, top: str) -> Iterator[tuple[str, Path]]:
     """All modules of a top-level package, or the one module, with their names; nothing is imported."""
     spec = find_spec(top)

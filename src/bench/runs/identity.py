@@ -43,7 +43,8 @@ _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.",
 _LINEAR = {f"model.{name}" for name in LINEAR_KEYS}  # in the name of no other model
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {
-    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved", "model.kernel_resolved",
+    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved",
+    "model.kernel_resolved",
     *_LINEAR,
 }  # fmt: skip
 
@@ -178,6 +179,8 @@ def _of_networks(typed: BenchConfig) -> dict[str, Scalar]:
 def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kernel:
     """What `auto` comes to: as planned for members of a sweep, else as the table of this machine says."""
     if not has_kernels(config.model.cell):
+        return "torch"
+    if config.model.recurrent_dropout:  # no recurrence by hand has it
         return "torch"
     if config.sweep.kernel is not None:
         return config.sweep.kernel

@@ -9,13 +9,17 @@ from bench.models.cells.kinds import CellKind, Saved, State, sigmoid_backward, t
 from bench.models.kernels.steps import Steps
 
 
-def gru_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor) -> State:
+def gru_step(
+    inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor, exposed: Tensor | None = None
+) -> State:
     """One step of a GRU with the reset gate applied after the product (Cho et al. 2014, v1; cuDNN, PyTorch).
 
-    inputs: (batch, 3 * hidden), gates reset, update, candidate;  state: (h,) of (batch, hidden).
+    inputs: (batch, 3 * hidden), gates reset, update, candidate;  state: (h,) of (batch, hidden);  exposed: what the
+    products see of h, where dropout leaves a part of it.
     """
     (hidden,) = state
-    reset_hidden, update_hidden, candidate_hidden = (hidden @ weight_hidden.T + bias_hidden).chunk(3, dim=1)
+    seen = hidden if exposed is None else exposed
+    reset_hidden, update_hidden, candidate_hidden = (seen @ weight_hidden.T + bias_hidden).chunk(3, dim=1)
     reset_input, update_input, candidate_input = inputs.chunk(3, dim=1)
     reset = torch.sigmoid(reset_input + reset_hidden)
     update = torch.sigmoid(update_input + update_hidden)
@@ -69,6 +73,6 @@ def gru_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
 GRU_CELLS = {
     "gru": CellKind(
         gru_step, gru_forward, gru_backward,
-        module=nn.GRU, columns=4, hidden_columns=((0, 2), (3, 4)), additive=2, compiled=True,
+        module=nn.GRU, columns=4, hidden_columns=((0, 2), (3, 4)), additive=2, carries=True, compiled=True,
     ),
 }  # fmt: skip

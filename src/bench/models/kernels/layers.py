@@ -44,7 +44,11 @@ class CellLayer(nn.Module):
 
     def further(self) -> tuple[Tensor, ...]:
         """The weights that are neither matrices nor the two biases, as declared."""
-        return tuple(self.get_parameter(name) for name in self.further_names)
+        return tuple(getattr(self, name) for name in self.further_names)
+
+    def step_weights(self) -> tuple[Tensor, ...]:
+        """What the cell's step takes beside inputs and state."""
+        return (*self.recurrent(), *self.further()[kind_of(self.cell).normalise is not None :])
 
 
 class StepLayer(CellLayer):
@@ -80,14 +84,26 @@ class ScanLayer(StepLayer):
 
     def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
         """As `StepLayer`. Under autocast the products are taken in its type, the recurrence in the weights'."""
-        linear = kind_of(self.cell).linear
-        assert linear is not None  # build_direction saw to it
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0)
-        decay, entry = linear(products.to(self.weight_ih_l0.dtype))
+        decay, entry = self._pairs(inputs.transpose(0, 1))
         if reverse:  # nothing enters at padding: the state is still zero where a text's last token is read
             steps = torch.arange(len(entry), device=entry.device)[:, None]
             entry = entry.masked_fill((steps >= lengths)[:, :, None], 0)
         return scan(decay, entry, reverse=reverse).transpose(0, 1)
+
+    def read_from(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `StepLayer`: what the first step keeps of the state enters with it."""
+        decay, entry = self._pairs(inputs)
+        if state:
+            entry = torch.cat([entry[:1] + decay[:1] * state[0], entry[1:]])
+        states = scan(decay, entry)
+        return states, (states[-1],)
+
+    def _pairs(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Decays and entries of all steps, (time, batch, hidden) each. values: (time, batch, input)."""
+        linear = kind_of(self.cell).linear
+        assert linear is not None  # build_direction saw to it
+        products = F.linear(values, self.weight_ih_l0, self.bias_ih_l0)
+        return linear(products.to(self.weight_ih_l0.dtype))
 
 
 class EquationLayer(CellLayer):
@@ -97,33 +113,40 @@ class EquationLayer(CellLayer):
     step, (batch, time, hidden), and the state after the last one.
     """
 
-    def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
-        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero."""
-        kind, further = kind_of(self.cell), self.further()
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0)
-        if kind.normalise is not None:
-            products, further = kind.normalise(products, further[0]), further[1:]
+    def forward(
+        self, inputs: Tensor, state: Tensor | tuple[Tensor, ...] | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """state: before the first step, (1, batch, hidden) or a pair of these as PyTorch has them;  None: zero;
+        mask: of recurrent dropout, (batch, hidden).
+
+        Under autocast the products of the inputs are taken in its type, the recurrence in the weights'.
+        """
+        kind, number_type = kind_of(self.cell), self.weight_ih_l0.dtype
+        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0).to(number_type)
         given = (state,) if isinstance(state, Tensor) else state
         zero = products.new_zeros(inputs.shape[0], self.hidden_size)
         before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
-        weights = (*self.recurrent(), *further)
-        states, after = follow(kind, products + self.bias_ih_l0, before, weights)
+        with torch.autocast(inputs.device.type, enabled=False):
+            if kind.normalise is not None:
+                products = kind.normalise(products, self.further()[0])
+            states, after = follow(kind, products + self.bias_ih_l0, before, self.step_weights(), mask)
         last = tuple(part[None] for part in after)
         return states.transpose(0, 1), last if len(last) > 1 else last[0]  # type: ignore[return-value]
 
 
-def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int) -> nn.Module:
+def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int, *, masked: bool = False) -> nn.Module:
     """One direction of one layer; its parameters are not initialised yet.
 
+    masked: for recurrent dropout, which neither PyTorch's modules nor the recurrences by hand know.
     Raises: `UserError` for a cell of another package whose equations cannot be used.
     """
     kind: CellKind = kind_of(cell)
-    if kernel == "torch" and kind.module is not None:
+    if kernel == "torch" and kind.module is not None and not masked:
         return kind.module(input_size, hidden_size, batch_first=True)
-    if kernel == "step" and kind.forward is not None:
+    if kernel == "step" and kind.forward is not None and not masked:
         return StepLayer(cell, input_size, hidden_size)
     if kernel == "step" and kind.linear is not None:
         return ScanLayer(cell, input_size, hidden_size)
     layer = EquationLayer(cell, input_size, hidden_size)
-    check_step(cell, kind, layer.bias_ih_l0, hidden_size, (*layer.recurrent(), *layer.further()))
+    check_step(cell, kind, layer.bias_ih_l0, hidden_size, layer.step_weights())
     return layer
