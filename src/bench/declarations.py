@@ -89,11 +89,11 @@ DECLARED: Mapping[str, CellDeclaration] = {
     "rnn_relu": CellDeclaration(gates=1, has_module=True, recurrent_initial="identity"),
     "mingru": CellDeclaration(gates=2, chrono=((0, -1),), recurrent_matrix=False, biases=1),
     "minlstm": CellDeclaration(gates=3, forget_gate=0, chrono=((0, 1), (1, -1)), recurrent_matrix=False, biases=1),
-    "mgu": CellDeclaration(gates=2),
+    "mgu": CellDeclaration(gates=2, chrono=((0, -1),)),
     "gru": CellDeclaration(gates=3, chrono=((1, 1),), has_module=True),
-    "gru_reset_before": CellDeclaration(gates=3),
+    "gru_reset_before": CellDeclaration(gates=3, chrono=((1, 1),)),
     "lstm_noforget": CellDeclaration(gates=3, states=2),
-    "lstm_cifg": CellDeclaration(gates=3, states=2, forget_gate=0),
+    "lstm_cifg": CellDeclaration(gates=3, states=2, forget_gate=0, chrono=((0, 1),)),
     "lstm": CellDeclaration(gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True),
     "lstm_peephole": CellDeclaration(
         gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, further=(FurtherWeight("weight_peephole_l0", 3),)

@@ -101,6 +101,7 @@ def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], ex
     fields = (
         _data_fields(fit) | _size_fields(fit) | _quality_fields(fit) | _speed_fields(fit) | _environment_fields(fit)
     )
+    fields |= asdict(fit.gradient_norms.sizes())
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason
     fields |= {"resumed_from": fit.checkpoints.resumed_from, "resumed_epochs": fit.checkpoints.resumed_epochs}
