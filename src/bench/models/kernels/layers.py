@@ -85,7 +85,8 @@ class StepLayer(CellLayer):
         weight: Tensor | None = self.weight_ih_l0
         further, normalise = self.further(), kind_of(self.cell).normalise
         if normalise is not None:
-            values, weight, further = normalise(F.linear(values.contiguous(), self.weight_ih_l0), further[0]), None, further[1:]
+            products = F.linear(values.contiguous(), self.weight_ih_l0)
+            values, weight, further = normalise(products, further[0]), None, further[1:]
         return values, Weights(weight, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0, further)
 
 
