@@ -1,7 +1,7 @@
 """What truncated backpropagation through time costs and saves: step time and peak memory against the window.
 
-usage: python benchmarks/tbptt.py [--cells gru,lstm] [--kernels torch,step] [--poolings mean,last] [--length 512]
-       [--batch 32] [--hidden 128] [--turns 8]
+usage: [GOMP_SPINCOUNT=1000] python benchmarks/tbptt.py [--cells gru,lstm] [--kernels torch,step]
+       [--poolings mean,last] [--length 512] [--batch 32] [--hidden 128] [--turns 8]
 
 One training step (forward, backward, clipping, optimiser) of one layer in one direction on texts that are all equally
 long, with windows of T/8, T/4, T/2 and T tokens and without any. Time: all windows take turns in one process, in a
@@ -32,7 +32,6 @@ from bench.compose import compose
 from bench.config import Kernel, ModelConfig, Pooling
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
-from bench.processor import limit_spinning
 from bench.runs.memory import forget_peak, peak_memory
 
 ROWS, CLASSES, PARTS = 1000, 2, (8, 4, 2, 1)
@@ -51,7 +50,7 @@ class Setting:
     window: int | None = None
 
     def windows(self) -> list[Setting]:
-        """This setting without windows, and with each of them, longest first."""
+        """The setting without windows, and with each of them, longest first."""
         return [self, *(replace(self, window=self.length // parts) for parts in reversed(PARTS))]
 
 
@@ -147,7 +146,6 @@ def main(typed: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--weigh", help=argparse.SUPPRESS)
     options = parser.parse_args(typed)
-    limit_spinning()
     if options.weigh:
         print(weight(Setting(**json.loads(options.weigh))))
         return

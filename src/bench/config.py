@@ -403,11 +403,6 @@ def _check_regularisation(model: ModelConfig) -> None:
             raise UserError(
                 f"model.{key}={probability}: the cell {model.cell} has no recurrent matrix; remove it or use model=lstm"
             )
-    if model.recurrent_dropout and model.kernel == "torch":
-        raise UserError(
-            f"model.recurrent_dropout={model.recurrent_dropout}: PyTorch's modules cannot drop units of the state; "
-            "use model.kernel=step, or model.weight_drop in its place"
-        )
     if model.chrono is not None and not (declaration and declaration.chrono):
         raise UserError(
             f"model.chrono={model.chrono}: the cell {model.cell} has no gate that keeps its state; remove it or use "

@@ -100,12 +100,12 @@ DECLARED: Mapping[str, CellDeclaration] = {
         gates=3, forget_gate=0, chrono=((0, 1), (1, -1)), recurrent_matrix=False, biases=1,
         activations=("input gate, normalised",),
     ),
-    "mgu": CellDeclaration(gates=2, activations=("forget gate", "candidate")),
+    "mgu": CellDeclaration(gates=2, chrono=((0, -1),), activations=("forget gate", "candidate")),
     "gru": CellDeclaration(gates=3, chrono=((1, 1),), has_module=True, activations=_GRU_ACTIVATIONS),
-    "gru_reset_before": CellDeclaration(gates=3, activations=_GRU_ACTIVATIONS),
+    "gru_reset_before": CellDeclaration(gates=3, chrono=((1, 1),), activations=_GRU_ACTIVATIONS),
     "lstm_noforget": CellDeclaration(gates=3, states=2, activations=("input gate", "candidate", "output gate", "")),
     "lstm_cifg": CellDeclaration(
-        gates=3, states=2, forget_gate=0, activations=("candidate", "forget gate", "output gate", "")
+        gates=3, states=2, forget_gate=0, chrono=((0, 1),), activations=("candidate", "forget gate", "output gate", "")
     ),
     "lstm": CellDeclaration(
         gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True, activations=_LSTM_ACTIVATIONS
@@ -148,10 +148,12 @@ def check_cell(name: str) -> str:
 
 @dataclass(frozen=True)
 class ForeignCell:
-    """A cell that another package declares. package: its name and version, as in `leaky-cells 1.2`."""
+    """A cell that another package declares. package: its name and version, as in `leaky-cells 1.2`;  declared_in: the
+    module of the declaration."""
 
     declaration: CellDeclaration
     package: str
+    declared_in: str
 
     @property
     def place(self) -> tuple[str, str]:
@@ -161,9 +163,10 @@ class ForeignCell:
         return module, name
 
 
-def foreign_names() -> list[str]:
+@cache
+def foreign_names() -> tuple[str, ...]:
     """The cells that other packages declare; nothing of theirs is imported."""
-    return sorted({entry.name for entry in metadata.entry_points(group=GROUP)} - {*DECLARED, *BASELINES})
+    return tuple(sorted({entry.name for entry in metadata.entry_points(group=GROUP)} - {*DECLARED, *BASELINES}))
 
 
 @cache
@@ -188,7 +191,7 @@ def foreign(cell: str) -> ForeignCell:
         raise UserError(
             f"{told}: {entries[0].value} should be a bench.declarations.CellDeclaration with an implementation"
         )
-    return ForeignCell(declaration, packages[0])
+    return ForeignCell(declaration, packages[0], entries[0].module)
 
 
 def _package(entry: metadata.EntryPoint) -> str:

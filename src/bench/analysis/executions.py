@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from bench.models.sizes import BASELINES
+from bench.declarations import BASELINES
 
 EXECUTIONS = ("auto", "torch", "step")  # as declared; the headline's is the first of those that were run
 DECLARED = "model.kernel"

@@ -9,7 +9,8 @@ import pandas as pd
 
 from bench.analysis.arms import word
 from bench.analysis.executions import DECLARED
-from bench.models.sizes import BASELINES, LINEAR, WIDTH_AS_GIVEN, means_nothing
+from bench.declarations import BASELINES
+from bench.models.sizes import LINEAR, WIDTH_AS_GIVEN, means_nothing
 
 MATCHINGS = ("parameters", "width", "time")
 _NAMED = ("data.name", "embedding.name", "model.pooling")  # stand in a scene's name already

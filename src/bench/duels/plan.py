@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.config import DuelConfig, Kernel, ModelConfig
+from bench.declarations import BASELINES
 from bench.errors import UserError
-from bench.models.sizes import BASELINES, LINEAR, encoder_flops_per_token, encoder_parameters, matched_width
+from bench.models.sizes import LINEAR, encoder_flops_per_token, encoder_parameters, matched_width
 from bench.runs.identity import ResolvedRun
 
 

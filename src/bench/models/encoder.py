@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,10 +26,11 @@ from bench.config import Kernel, ModelConfig
 from bench.declarations import declared, is_recurrent
 from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, BagEncoder
 from bench.models.cells import initialise
-from bench.models.dropout import Dropout
+from bench.models.dropout import Dropout, VariationalDropout
 from bench.models.kernels.layers import EquationLayer, StepLayer, build_direction
 from bench.models.lookup import WordVectors
 from bench.models.pooling import AttentionPooling, last_state, max_state, mean_state
+from bench.models.recurrent_dropout import DroppedDirection, RecurrentDropout, WeightDrop
 from bench.models.truncation import read_in_windows
 from bench.seeds import integer
 
@@ -76,10 +78,15 @@ class RecurrentLayer(nn.Module):
 
     window: int | None = None
 
-    def __init__(self, cell: str, kernel: Kernel, input_size: int, hidden_size: int, bidirectional: bool) -> None:
+    def __init__(self, model: ModelConfig, kernel: Kernel, input_size: int, hidden_size: int) -> None:
+        """kernel, hidden_size: as resolved."""
         super().__init__()
-        self.forward_direction = build_direction(cell, kernel, input_size, hidden_size)
-        self.backward_direction = build_direction(cell, kernel, input_size, hidden_size) if bidirectional else None
+        self.weight_drop = WeightDrop(model.weight_drop)
+        self.recurrent_dropout = RecurrentDropout(model.recurrent_dropout)
+        masked = model.recurrent_dropout > 0
+        build = partial(build_direction, model.cell, kernel, input_size, hidden_size, masked=masked)
+        self.forward_direction = build()
+        self.backward_direction = build() if model.bidirectional else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """States of every step; those at padding are undefined."""
@@ -91,34 +98,39 @@ class RecurrentLayer(nn.Module):
 
     def _states(self, direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
         """States of one direction. (batch, time, input_size) → (batch, time, hidden)."""
-        time = inputs.shape[1]
+        time, read = inputs.shape[1], self._as_read(direction, len(inputs))
         if self.window is None or self.window >= time or not torch.is_grad_enabled():
-            return _read(direction, inputs, lengths, reverse=reverse)
+            return _read(read, inputs, lengths, reverse=reverse)
         order = reversed_places(lengths, time) if reverse else None
-        return read_in_windows(direction, inputs.transpose(0, 1), self.window, order).transpose(0, 1)
+        return read_in_windows(read, inputs.transpose(0, 1), self.window, order).transpose(0, 1)
+
+    def _as_read(self, direction: nn.Module, texts: int) -> nn.Module | DroppedDirection:
+        """A direction with what dropout leaves of its weights and states for one batch; itself where all is left."""
+        weights, mask = self.weight_drop.drawn(direction), self.recurrent_dropout.drawn(direction, texts)
+        return DroppedDirection(direction, weights, mask) if weights or mask is not None else direction
 
 
-def _read(direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
+def _read(direction: nn.Module | DroppedDirection, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
     """States of one direction. (batch, time, input_size) → (batch, time, hidden)."""
     if isinstance(direction, StepLayer):
         states: Tensor = direction(inputs, lengths, reverse)
         return states
+    if isinstance(direction, DroppedDirection) and isinstance(direction.direction, StepLayer):
+        return direction.read(inputs, lengths, reverse)
     states, _ = direction(reverse_within(inputs, lengths) if reverse else inputs)
     return reverse_within(states, lengths) if reverse else states
 
 
 class RecurrentEncoder(nn.Module):
-    """A stack of recurrent layers with dropout between them."""
+    """A stack of recurrent layers with dropout between them, and where it is asked for, within them."""
 
     def __init__(self, model: ModelConfig, input_size: int, hidden_size: int, kernel: Kernel = "torch") -> None:
         """hidden_size, kernel: as resolved."""
         super().__init__()
         width = hidden_size * (1 + model.bidirectional)
         inputs = [input_size] + [width] * (model.num_layers - 1)
-        self.layers = nn.ModuleList(
-            RecurrentLayer(model.cell, kernel, size, hidden_size, model.bidirectional) for size in inputs
-        )
-        self.dropout = Dropout(model.dropout)
+        self.layers = nn.ModuleList(RecurrentLayer(model, kernel, size, hidden_size) for size in inputs)
+        self.dropout = (VariationalDropout if model.variational else Dropout)(model.dropout)
         self.output_size = width
 
     def truncate(self, window: int | None) -> None:
@@ -164,7 +176,9 @@ class TextClassifier(nn.Module):
     ) -> None:
         """hidden_size, kernel: as resolved."""
         super().__init__()
-        self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=model.dropout)
+        independent, shared = (0.0, model.dropout) if model.variational else (model.dropout, 0.0)
+        self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=independent)
+        self.vector_dropout = VariationalDropout(shared)  # of the same features of all words of a text
         self.detaches_vectors = False
         self.encoder = build_encoder(model, vectors.shape[1], hidden_size, kernel)
         bidirectional = model.bidirectional and is_recurrent(model.cell)
@@ -190,7 +204,7 @@ class TextClassifier(nn.Module):
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """States of every step. (batch, time) → (batch, time, features)."""
-        vectors = self.embedding(tokens.T).transpose(0, 1)
+        vectors = self.vector_dropout(self.embedding(tokens.T).transpose(0, 1))
         states: Tensor = self.encoder(vectors.detach() if self.detaches_vectors else vectors, lengths)
         return states
 
@@ -206,7 +220,7 @@ class TextClassifier(nn.Module):
         for name, module in self.named_modules():
             generator = torch.Generator().manual_seed(integer(seed, "init", zlib.crc32(name.encode())))
             if isinstance(module, nn.RNNBase | StepLayer | EquationLayer):
-                initialise(module, declared(model.cell), model.forget_bias, generator)
+                initialise(module, declared(model.cell), model.forget_bias, generator, chrono=model.chrono)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:

@@ -8,7 +8,7 @@ et al. 2016). So one more forward pass buys memory. Of B texts of T steps, with 
 (an LSTM has h and c) and r values per unit and step that a recurrence and its derivative hold (gates, their gradients),
 
     through the whole text   B · T · (E + H + r·H)                    inputs, states, and what the recurrence holds
-    in windows of K          B · (T·(E + H) + (T/K)·s·H + K·r·H)      the last of these for one window only
+    in windows of K          B · (T·(E + H) + (T/K)·s·H + K·r·H)      borders, and the last of these for one window
 
 values stand beside the gradients of inputs and states, which are the same in both. A window that no gradient arrives
 at is not computed again: where `pooling=last`, all but the last one of each text.
@@ -29,12 +29,15 @@ from torch.autograd.function import once_differentiable
 
 from bench.models.cells.kinds import State
 from bench.models.kernels.layers import StepLayer
+from bench.models.recurrent_dropout import DroppedDirection
 
 # (time, batch, features) and the state before, () for zero → (time, batch, hidden) and the state after.
 Read = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
-def read_in_windows(direction: nn.Module, inputs: Tensor, window: int, order: Tensor | None = None) -> Tensor:
+def read_in_windows(
+    direction: nn.Module | DroppedDirection, inputs: Tensor, window: int, order: Tensor | None = None
+) -> Tensor:
     """States of every step of one direction, their gradient truncated at the windows' borders; differentiable once.
 
     direction: a `StepLayer`, or a module that is called as `nn.GRU` is;  inputs: (time, batch, features), best
@@ -52,7 +55,7 @@ def windows(time: int, window: int) -> list[slice]:
     return [slice(first, min(first + window, time)) for first in range(0, time, window)]
 
 
-def _reader(direction: nn.Module) -> Read:
+def _reader(direction: nn.Module | DroppedDirection) -> Read:
     if isinstance(direction, StepLayer):
         return direction.read_from
 

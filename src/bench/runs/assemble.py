@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import Sizes, attended_length, sizes_of
+from bench.runs.cell_sources import cell_package
 from bench.runs.contention import is_disturbed
 from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch
@@ -105,6 +106,7 @@ def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], ex
         | _environment_fields(fit)
         | fit.flow
     )
+    fields |= asdict(fit.gradient_norms.sizes())
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason
     fields |= {"resumed_from": fit.checkpoints.resumed_from, "resumed_epochs": fit.checkpoints.resumed_epochs}
@@ -218,10 +220,11 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
 def _environment_fields(fit: Fit) -> dict[str, object]:
     hardware = fit.resolved.config.hardware
     machine = describe_machine()
+    packages = machine.packages | cell_package(fit.resolved.config.model.cell)
     seen = describe_torch(fit.trainer.strategy.root_device.type, fit.threads)
     return {
         **asdict(describe_code()),
-        **asdict(machine),
+        **asdict(machine) | {"packages": packages},
         **asdict(seen),
         "devices": hardware.devices,
         "hardware_key": fit.hardware_key,

@@ -14,6 +14,7 @@ from bench.embeddings.trained import check_gensim
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.models.sizes import LINEAR, LINEAR_KEYS, idle_keys, matched_width
+from bench.runs.cell_sources import cell_fingerprint
 from bench.runs.effects import settled
 from bench.runs.environment import code_version
 from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
@@ -42,7 +43,8 @@ _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.",
 _LINEAR = {f"model.{name}" for name in LINEAR_KEYS}  # in the name of no other model
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {
-    "model.cell", "model.forget_bias", "model.heads", "model.hidden_size_resolved", "model.kernel_resolved",
+    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved",
+    "model.kernel_resolved",
     *_LINEAR,
 }  # fmt: skip
 
@@ -129,6 +131,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         "data.fingerprint": corpus.fingerprint,
         "embedding.dimension_resolved": dimension,
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
+        **_of_cell(config.model.cell),
         **_search(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
@@ -158,6 +161,12 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     )
 
 
+def _of_cell(cell: str) -> dict[str, Scalar]:
+    """The sources of another package's cell."""
+    fingerprint = cell_fingerprint(cell)
+    return {} if fingerprint is None else {"model.cell_fingerprint": fingerprint}
+
+
 def _of_networks(typed: BenchConfig) -> dict[str, Scalar]:
     """What networks were given beside a linear model, which reads none of it: their runs pair with its run.
 
@@ -173,7 +182,7 @@ def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kerne
         return "torch"
     if config.sweep.kernel is not None:
         return config.sweep.kernel
-    if not is_timed(config.model.cell):  # PyTorch has no module of it
+    if not is_timed(config.model.cell) or config.model.recurrent_dropout:  # PyTorch has no module of it
         return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
@@ -203,11 +212,7 @@ def _science(config: BenchConfig) -> dict[str, Scalar]:
     leaves = [leaf for name, section in sections.items() for leaf in flatten(section, f"{name}.")]
     left_out = _GENERATED if config.model.cell == LINEAR else _GENERATED | _LINEAR
     return {
-        **{
-            key: value
-            for key, value in leaves
-            if is_science(key) and key not in left_out and not _is_idle(key, value)
-        },
+        **{key: value for key, value in leaves if is_science(key) and key not in left_out and not _is_idle(key, value)},
         "seed": config.seed,
         "precision": config.hardware.precision,
     }

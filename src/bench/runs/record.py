@@ -107,6 +107,11 @@ class RunRecord:
     epochs_run: int | None = None  # evaluations on validation, one an epoch
     validation_curve: list[list[float]] | None = None  # [train_seconds, accuracy] per evaluation on validation
 
+    # -- gradients: norms of the whole gradient before clipping, over all optimiser steps -----------------------------
+    clipped_fraction: float | None = None  # share of steps whose norm exceeded training.gradient_clip; absent without
+    gradient_norm_p50: float | None = None  # median
+    gradient_norm_max: float | None = None  # largest; absent where it was no number
+
     # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
     train_seconds: float | None = None  # of all steps after warm-up; absent where a resumed run changed hardware
     warmup_steps: int | None = None  # first steps that no speed includes; of each part, where a run was resumed

@@ -33,6 +33,7 @@ from bench.runs.contention import ContentionReading
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.folders import CHECKPOINT
 from bench.runs.gradient_flow import gradient_flow_fields
+from bench.runs.gradient_norms import GradientNorms
 from bench.runs.identity import ResolvedRun
 from bench.runs.memory import PeakMemory, forget_peak, peak_memory
 from bench.runs.probe import InferenceSpeed, KernelProbe, inference_speed
@@ -73,6 +74,7 @@ class Fit:
         self.probe = KernelProbe()
         self.selection = Selection(config.training.patience)
         self.curve = LearningCurve(config.training, self.clock)
+        self.gradient_norms = GradientNorms(config.training.gradient_clip)
         self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
         limit = config.training.max_seconds
         self.stoppers = [*([TimeLimit(self.clock, limit)] if limit else []), *stoppers, self.selection]
@@ -82,6 +84,7 @@ class Fit:
             self.probe,
             self.selection,
             self.curve,
+            self.gradient_norms,
             *self.stoppers[:-1],
             self.checkpoints,
             self.clock.after_looking,

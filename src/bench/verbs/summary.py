@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.models.sizes import BASELINES
+from bench.declarations import BASELINES
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 

@@ -12,16 +12,19 @@ from bench.models.cells.kinds import CellKind, Saved, State, sigmoid_backward, t
 from bench.models.kernels.steps import Steps
 
 
-def gru_reset_before_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor) -> State:
+def gru_reset_before_step(
+    inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor, exposed: Tensor | None = None
+) -> State:
     """One step of a GRU with the reset gate applied before the product (Cho et al. 2014, arXiv 1406.1078v3).
 
-    inputs: (batch, 3 * hidden), gates reset, update, candidate;  state: (h,) of (batch, hidden).
+    inputs: (batch, 3 * hidden), gates reset, update, candidate;  state: (h,) of (batch, hidden);  exposed: what the
+    products see of h, where dropout leaves a part of it.
     """
     (hidden,) = state
-    size = hidden.shape[1]
-    gates = inputs[:, : 2 * size] + hidden @ weight_hidden[: 2 * size].T + bias_hidden[: 2 * size]
+    size, seen = hidden.shape[1], hidden if exposed is None else exposed
+    gates = inputs[:, : 2 * size] + seen @ weight_hidden[: 2 * size].T + bias_hidden[: 2 * size]
     reset, update = torch.sigmoid(gates).chunk(2, dim=1)
-    product = (reset * hidden) @ weight_hidden[2 * size :].T + bias_hidden[2 * size :]
+    product = (reset * seen) @ weight_hidden[2 * size :].T + bias_hidden[2 * size :]
     candidate = torch.tanh(inputs[:, 2 * size :] + product)
     return (torch.lerp(candidate, hidden, update),)
 
@@ -71,16 +74,18 @@ def gru_reset_before_backward(
     return gradients
 
 
-def mgu_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor) -> State:
+def mgu_step(
+    inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor, exposed: Tensor | None = None
+) -> State:
     """One step of a minimal gated unit: one gate both resets and updates (Zhou, Wu, Zhang & Zhou 2016).
 
     inputs: (batch, 2 * hidden), gate, candidate;  state: (h,) of (batch, hidden). The paper's f is large where h is
-    replaced: h = (1 − f) ⊙ h + f ⊙ candidate.
+    replaced: h = (1 − f) ⊙ h + f ⊙ candidate. exposed: what the products see of h, where dropout leaves a part of it.
     """
     (hidden,) = state
-    size = hidden.shape[1]
-    gate = torch.sigmoid(inputs[:, :size] + hidden @ weight_hidden[:size].T + bias_hidden[:size])
-    product = (gate * hidden) @ weight_hidden[size:].T + bias_hidden[size:]
+    size, seen = hidden.shape[1], hidden if exposed is None else exposed
+    gate = torch.sigmoid(inputs[:, :size] + seen @ weight_hidden[:size].T + bias_hidden[:size])
+    product = (gate * seen) @ weight_hidden[size:].T + bias_hidden[size:]
     return (torch.lerp(hidden, torch.tanh(inputs[:, size:] + product), gate),)
 
 
@@ -126,10 +131,10 @@ def mgu_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
 GATED_STATE_CELLS = {
     "gru_reset_before": CellKind(
         gru_reset_before_step, gru_reset_before_forward, gru_reset_before_backward,
-        columns=3, hidden_columns=((0, 2), (2, 3)), additive=3, gated=1, compiled=True,
+        columns=3, hidden_columns=((0, 2), (2, 3)), additive=3, gated=1, carries=True, compiled=True,
     ),
     "mgu": CellKind(
         mgu_step, mgu_forward, mgu_backward,
-        columns=2, hidden_columns=((0, 1), (1, 2)), additive=2, gated=1, compiled=True,
+        columns=2, hidden_columns=((0, 1), (1, 2)), additive=2, gated=1, carries=True, compiled=True,
     ),
 }  # fmt: skip

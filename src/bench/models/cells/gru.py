@@ -9,13 +9,17 @@ from bench.models.cells.kinds import CellKind, Saved, State, sigmoid_backward, t
 from bench.models.kernels.steps import Steps
 
 
-def gru_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor) -> State:
+def gru_step(
+    inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor, exposed: Tensor | None = None
+) -> State:
     """One step of a GRU with the reset gate applied after the product (Cho et al. 2014, v1; cuDNN, PyTorch).
 
-    inputs: (batch, 3 * hidden), gates reset, update, candidate;  state: (h,) of (batch, hidden).
+    inputs: (batch, 3 * hidden), gates reset, update, candidate;  state: (h,) of (batch, hidden);  exposed: what the
+    products see of h, where dropout leaves a part of it.
     """
     (hidden,) = state
-    reset_hidden, update_hidden, candidate_hidden = (hidden @ weight_hidden.T + bias_hidden).chunk(3, dim=1)
+    seen = hidden if exposed is None else exposed
+    reset_hidden, update_hidden, candidate_hidden = (seen @ weight_hidden.T + bias_hidden).chunk(3, dim=1)
     reset_input, update_input, candidate_input = inputs.chunk(3, dim=1)
     reset = torch.sigmoid(reset_input + reset_hidden)
     update = torch.sigmoid(update_input + update_hidden)
@@ -30,10 +34,10 @@ def gru_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) ->
     hidden_products, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
     across_gates, across_candidate = across[:, : 2 * size].contiguous(), across[:, 2 * size :].contiguous()
     gates, (reset, update, candidate) = products[:, :, : 2 * size], products.chunk(3, dim=2)
-    views = (gates, reset, update, candidate, hidden_products, before, states)
-    for time, (gate, r, z, n, product, hidden, after) in steps.read(*views):
-        gate.addmm_(hidden, across_gates).sigmoid_()
-        torch.addmm(bias, hidden, across_candidate, out=product)
+    views = (gates, reset, update, candidate, hidden_products, before, steps.seen(before), states)
+    for time, (gate, r, z, n, product, hidden, seen, after) in steps.read(*views):
+        gate.addmm_(seen, across_gates).sigmoid_()
+        torch.addmm(bias, seen, across_candidate, out=product)
         n.addcmul_(r, product)
         n.add_(n).sigmoid_()
         torch.add(minus_one, n, alpha=2, out=n)  # tanh x = 2 σ(2x) − 1: PyTorch's own is slow on a slice
@@ -62,13 +66,13 @@ def gru_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
             steps.hold(time, grad_hidden)
             for gradient, factor in zip(parts[:4], parts[4:], strict=True):
                 torch.mul(grad_hidden, factor, out=gradient)
-            later.mul_(z).addmm_(gates, weight_gates).addmm_(parts[3], weight_candidate)
+            steps.received(later.mul_(z), (gates, weight_gates), (parts[3], weight_candidate), out=later)
     return gradients
 
 
 GRU_CELLS = {
     "gru": CellKind(
         gru_step, gru_forward, gru_backward,
-        module=nn.GRU, columns=4, hidden_columns=((0, 2), (3, 4)), additive=2, compiled=True,
+        module=nn.GRU, columns=4, hidden_columns=((0, 2), (3, 4)), additive=2, carries=True, masked=True, compiled=True,
     ),
 }  # fmt: skip

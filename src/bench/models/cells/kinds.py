@@ -43,6 +43,9 @@ class CellKind:
         their ends, and the state before the first step, () for zero.
     linear: of a cell whose state is a linear recurrence, h_t = a_t h_{t−1} + b_t: all a and b, (time, batch, hidden),
         from the products of the inputs. Such a cell has no `forward` and `backward`, but a parallel scan.
+    carries: whether the output itself is carried to the next step, beside what products see of it; `step` then takes
+        `exposed`, the latter. Else its first state is what products see.
+    masked: whether `forward` and `backward` know recurrent dropout.
     compiled: whether the native recurrence (kernels/recurrence.cpp) knows it, too.
     """
 
@@ -58,4 +61,6 @@ class CellKind:
     normalise: Callable[[Tensor, Tensor], Tensor] | None = None
     further_gradients: Callable[[Tensor, Saved, Tensor, bool, State], tuple[Tensor, ...]] | None = None
     linear: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    carries: bool = False
+    masked: bool = False
     compiled: bool = False

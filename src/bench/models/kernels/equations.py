@@ -13,16 +13,26 @@ _BATCH = 3  # of the trial step
 
 
 def follow(
-    kind: CellKind, inputs: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]
+    kind: CellKind,
+    inputs: Tensor,
+    state: tuple[Tensor, ...],
+    weights: tuple[Tensor, ...],
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """All states, (time, batch, hidden), and the state after the last step.
 
     inputs: (time, batch, gates · hidden), products of the inputs with their bias;  state: before the first step, of
-    (batch, hidden) each;  weights: W_hh, b_hh and what else the cell's step takes.
+    (batch, hidden) each;  weights: W_hh, b_hh and what else the cell's step takes;  mask: of recurrent dropout,
+    (batch, hidden), through which products see the output of the step before.
     """
     states = []
     for values in inputs.unbind(0):
-        state = kind.step(values, state, *weights)
+        if mask is None:
+            state = kind.step(values, state, *weights)
+        elif kind.carries:
+            state = kind.step(values, state, *weights, exposed=state[0] * mask)
+        else:
+            state = kind.step(values, (state[0] * mask, *state[1:]), *weights)
         states.append(state[0])
     return torch.stack(states), state
 

@@ -68,9 +68,10 @@ def forward(
 
     products: (time, batch, gates · hidden) = x W_ih^T + b_ih, overwritten;  weight_hidden: (gates · hidden, hidden);
     bias_hidden: (gates · hidden,) = b_hh; what of b_ih the products lack may be in it, for a GRU's candidate, whose two
-    biases a gate keeps apart, as (hidden,) more; then the cell's further weights;  lengths: None to read from the first step to the last; (batch,) int64
-    to read each text from its own last token to its first;  initial: the state before the first step, (batch, hidden)
-    each: h, of an LSTM c, too; zero where there is none, and always where lengths are given.
+    biases a gate keeps apart, as (hidden,) more; then the cell's further weights;  lengths: None to read from the first
+    step to the last; (batch,) int64 to read each text from its own last token to its first;  initial: the state before
+    the first step, (batch, hidden) each: h, of an LSTM c, too; zero where there is none, and always where lengths are
+    given.
     Returns: states (time, batch, hidden), zero at padding where lengths are given; what `backward` wants.
     """
     states, extra = torch.ops.bench.native_forward(cell, products, weight_hidden, bias_hidden, lengths, list(initial))
