@@ -45,6 +45,15 @@ def test_attributions_are_complete(cell: str, kernel: Kernel, pooling: Pooling) 
     assert abs(found.total - change) <= max(0.011, 0.011 * abs(change))
 
 
+def test_where_a_network_is_not_smooth_the_path_is_divided() -> None:
+    smooth, steep = (
+        attribute(network_of(model_of(cell, pooling="last")), TOKENS[:12]) for cell in ("gru", "lstm_layernorm")
+    )
+    assert smooth.steps < steep.steps
+    assert smooth.complete
+    assert steep.complete
+
+
 def test_what_vectors_give_is_what_their_tokens_give() -> None:
     network = network_of(model_of("gru", pooling="max"))
     vectors = network.embedding.weight.detach()[TOKENS][None].repeat(2, 1, 1)

@@ -24,7 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = Study(tmp_path_factory.mktemp("inspect"))
     study.write_corpus()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(study.folder / "cache"))
+        patch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp().parent / "cache"))
         for more in (
             ("model=gru",),
             ("model=lstm", "model.bidirectional=true", "model.num_layers=2", "model.pooling=attention"),
@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Study:
             ("model=attention", "model.pooling=mean", "model.heads=2"),
             ("model=gru", "data.tokens=char", "data.max_length=200"),
         ):
-            bench.run(study.overrides("keep=best", "training.epochs=6", *more))
+            bench.run(study.overrides("keep=best", "training.epochs=6", "model.kernel=torch", *more))
     return study
 
 
@@ -49,7 +49,7 @@ def runs(trained: Study) -> dict[str, str]:
 
 def inspected(trained: Study, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
     """The page and what was printed."""
-    assert main(["inspect", *arguments, f"results={trained.results}"]) == 0
+    assert main(["inspect", f"results={trained.results}", *arguments]) == 0
     printed = capsys.readouterr().out
     page = re.search(r"^page  (.+)$", printed, re.MULTILINE)
     assert page is not None

@@ -26,8 +26,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = Study(tmp_path_factory.mktemp("look"))
     study.write_corpus()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(study.folder / "cache"))
-        common = ("keep=best", "data.max_length=240")
+        patch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp().parent / "cache"))
+        common = ("keep=best", "data.max_length=240", "model.kernel=torch")
         ids = [
             bench.run(study.overrides(*common, "model=gru")).run_id,
             bench.run(study.overrides(*common, "model=lstm", "model.bidirectional=true")).run_id,

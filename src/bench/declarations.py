@@ -105,8 +105,7 @@ DECLARED: Mapping[str, CellDeclaration] = {
     "gru_reset_before": CellDeclaration(gates=3, chrono=((1, 1),), activations=_GRU_ACTIVATIONS),
     "lstm_noforget": CellDeclaration(gates=3, states=2, activations=("input gate", "candidate", "output gate", "")),
     "lstm_cifg": CellDeclaration(
-        gates=3, states=2, forget_gate=0, chrono=((0, 1),),
-        activations=("candidate", "forget gate", "output gate", ""),
+        gates=3, states=2, forget_gate=0, chrono=((0, 1),), activations=("candidate", "forget gate", "output gate", "")
     ),
     "lstm": CellDeclaration(
         gates=4, states=2, forget_gate=1, chrono=_LSTM_MEMORY, has_module=True, activations=_LSTM_ACTIVATIONS

@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RELATIVE_TOLERANCE = 0.01  # of the change in log odds, that attributions may miss
-ABSOLUTE_TOLERANCE = 0.01  # log odds, the same where the change is small
+_RELATIVE_TOLERANCE = 0.01  # of the change in log odds, that attributions may miss
+_ABSOLUTE_TOLERANCE = 0.01  # log odds, the same where the change is small
+
+
+def tolerance_of(change: float) -> float:
+    """How far the sum of attributions may lie from the change in log odds."""
+    return max(_ABSOLUTE_TOLERANCE, _RELATIVE_TOLERANCE * abs(change))
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Attribution:
     """What each token adds to the log odds of one class, log p/(1 − p), between a baseline and the text.
 
     values: (time,);  target: the class;  log_odds, baseline_log_odds: of the text, and of as many zero vectors;
-    steps: of the integral.
+    steps: of the integral, each a gradient that was taken.
     """
 
     values: np.ndarray
@@ -77,7 +82,7 @@ class Attribution:
     @property
     def tolerance(self) -> float:
         """How far the sum may lie from that."""
-        return max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * abs(self.change))
+        return tolerance_of(self.change)
 
     @property
     def complete(self) -> bool:

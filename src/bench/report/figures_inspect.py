@@ -67,7 +67,7 @@ def _along(words: list[str]) -> alt.X:
         scale = alt.Scale(domain=[1, len(words)], nice=False)
         return alt.X("place:Q", scale=scale, axis=alt.Axis(title="token", grid=False, format="d", tickMinStep=1))
     without_place = "slice(datum.label, indexof(datum.label, ' ') + 1)"
-    axis = alt.Axis(title=None, labelExpr=without_place, labelAngle=0 if len(words) <= 10 else -40, labelLimit=90)
+    axis = alt.Axis(title=None, labelExpr=without_place, labelAngle=0 if len(words) <= 8 else -90, labelLimit=90)
     return alt.X("word:N", sort=words, axis=axis)
 
 

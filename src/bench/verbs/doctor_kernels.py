@@ -87,7 +87,7 @@ def _executions(cell: str, device: torch.device, table: KernelTable | None) -> F
     """The operators of both executions: as they were timed, else as autograd's graph names them."""
     name = f"{cell} on {device.type}"
     try:
-        if table is not None:
+        if table is not None and cell in table.operators:
             operators = {kernel: set(table.operators[cell][kernel]) for kernel in get_args(Kernel)}
         else:
             operators = {kernel: _operators(cell, kernel, device) for kernel in get_args(Kernel)}
@@ -115,7 +115,7 @@ def _times(hardware: HardwareConfig, table: KernelTable | None) -> Iterator[Find
         advice = "model.kernel=auto is torch until kernels are timed; type: python -m bench doctor"
         yield Finding(group=_GROUP, name=f"auto on {device}", value=reason, state="remark", advice=advice)
         return
-    for cell in TIMED:
+    for cell in (cell for cell in TIMED if cell in table.operators):
         yield Finding(group=_GROUP, name=f"auto: {cell} on {device}", value=_timed(cell, table))
     busy = table.cpu_other_fraction or 0.0
     if busy > MOST_OTHER_UNSEEN:
