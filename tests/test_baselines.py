@@ -23,7 +23,6 @@ from bench.errors import UserError
 from bench.models.baselines import AttentionEncoder, AttentionLayer, sinusoids
 from bench.models.encoder import TextClassifier
 from bench.models.sizes import (
-    SIMPLEST_FIRST,
     attended_length,
     encoder_flops_per_token,
     encoder_parameters,

@@ -30,6 +30,7 @@ def leaky_step(inputs, state, weight_hidden, bias_hidden, leak):
     candidate = torch.tanh(inputs + hidden @ weight_hidden.T + bias_hidden)
     return (torch.lerp(hidden, candidate, torch.sigmoid(leak).expand_as(hidden)),)
 """
+BARE = EQUATIONS.replace("return (torch", "return torch").replace("(hidden),)", "(hidden))")
 RUN = """\
 import json, sys
 import bench
@@ -139,7 +140,7 @@ STEP = "bench: model.cell=leaky: one step, declared with"
         (DECLARATION, "leaky_step = 3\n", f"{TOLD}: leaky_cells.equations:leaky_step should be a function"),
         (DECLARATION.replace("gates=1", "gates=2"), EQUATIONS, f"{STEP} gates=2 and states=1, fails: RuntimeError"),
         (DECLARATION.replace("gates=1", "gates=1, states=2"), EQUATIONS, f"{STEP} gates=1 and states=2, fails"),
-        (DECLARATION, EQUATIONS.replace("return (", "return torch.cat(("), f"{STEP} gates=1 and states=1, "),
+        (DECLARATION, BARE, f"{STEP} gates=1 and states=1, gave no tuple of tensors"),
     ],
 )
 def test_a_package_that_cannot_be_used_is_one_line(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -14,13 +11,12 @@ from torch import Tensor, nn
 
 import bench
 from bench.compose import compose
-from bench.config import DuelConfig, ModelConfig
+from bench.config import ModelConfig
 from bench.declarations import declared
-from bench.duels.plan import make_plan
 from bench.errors import UserError
 from bench.models.cells import CELLS
 from bench.models.dropout import VariationalDropout
-from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier
+from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier, reverse_within
 from bench.models.kernels.layers import EquationLayer, build_direction
 from bench.models.recurrent_dropout import DroppedDirection, RecurrentDropout, WeightDrop
 from bench.runs.identity import ResolvedRun, _science, resolve
@@ -76,19 +72,6 @@ def drawn_matrices(layer: RecurrentLayer, seed: int = 11) -> dict[str, Tensor]:
         if direction is not None:
             found |= {f"{name}.{own}": weight.detach() for own, weight in layer.weight_drop.drawn(direction).items()}
     return found
-
-
-@contextmanager
-def counted_draws(module: Any) -> Iterator[list[int]]:
-    """How many masks a kind of dropout draws while it is open."""
-    draws: list[int] = []
-    handle = nn.modules.module.register_module_forward_hook(
-        lambda one, given, result: draws.append(1) if isinstance(one, module) else None
-    )
-    try:
-        yield draws
-    finally:
-        handle.remove()
 
 
 # Weight drop
@@ -178,7 +161,7 @@ def test_parameters_keep_names_and_places_and_so_do_saved_weights() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_truncated_gradients_go_through_the_same_masks(cell: str, bidirectional: bool, dropout: str) -> None:
     model = replace(ModelConfig(cell=cell, hidden_size=4, bidirectional=bidirectional), **{dropout: 0.5})
-    for name in ("torch", "loop") if dropout == "weight_drop" else ("torch",):
+    for name in ("torch", "loop"):
         layer, values = layer_of(model, name), values_of()
         with execution(name):
             whole, exact = read(layer, values)
@@ -259,6 +242,41 @@ def test_a_masked_state_multiplies_and_the_rest_is_carried_on(cell: str) -> None
     )
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", [cell for cell in RECURRENT if CELLS[cell].masked])
+def test_the_loop_by_hand_gives_the_states_and_gradients_of_the_equations(cell: str, reverse: bool) -> None:
+    layer, values = layer_of(ModelConfig(cell=cell, hidden_size=4), "loop").forward_direction, values_of()
+    mask = torch.tensor([[2.0, 0, 2, 0], [0, 0, 2, 2], [2, 2, 2, 0]], dtype=torch.float64)
+    equations = EquationLayer(cell, 3, 4).double()
+    equations.load_state_dict(layer.state_dict())
+    valid, found = (torch.arange(9) < LENGTHS[:, None])[:, :, None], []
+    for one in (layer, equations):
+        inputs = values.clone().requires_grad_()
+        if one is layer:
+            states = one(inputs, LENGTHS, reverse, mask)
+        else:
+            states, _ = one(reverse_within(inputs, LENGTHS) if reverse else inputs, None, mask)
+            states = reverse_within(states, LENGTHS) if reverse else states
+        gradients = torch.autograd.grad((states * valid).square().sum(), [inputs, *one.parameters()])
+        found.append([states * valid, *gradients])
+    for ours, expected in zip(*found, strict=True):
+        assert expected.abs().sum() > 0
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-11)
+    unmasked = layer(values, LENGTHS, reverse) * valid
+    assert not torch.allclose(found[0][0], unmasked)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_masked_text_read_in_two_parts_has_the_states_of_one_read_at_once(cell: str) -> None:
+    layer = layer_of(ModelConfig(cell=cell, hidden_size=4), "loop").forward_direction
+    values, mask = values_of().transpose(0, 1), torch.tensor([[2.0, 0, 2, 0]], dtype=torch.float64).expand(3, -1)
+    with torch.no_grad():
+        whole, _ = layer.read_from(values, (), mask)
+        first, state = layer.read_from(values[:4], (), mask)
+        rest, _ = layer.read_from(values[4:], state, mask)
+    torch.testing.assert_close(torch.cat([first, rest]), whole, rtol=0, atol=1e-12)
+
+
 @EVERY_CELL
 def test_gradients_under_recurrent_dropout_are_the_derivative(cell: str) -> None:
     model = ModelConfig(cell=cell, hidden_size=4, bidirectional=True, recurrent_dropout=0.5)
@@ -273,12 +291,9 @@ def test_gradients_under_recurrent_dropout_are_the_derivative(cell: str) -> None
     assert torch.autograd.gradcheck(states, tuple(weight.detach().requires_grad_() for weight in layer.parameters()))
 
 
-def test_each_text_has_a_mask_of_its_own_and_every_direction_draws_one() -> None:
+def test_each_text_has_a_mask_of_its_own_and_every_direction_draws_another() -> None:
     model = ModelConfig(cell="gru", hidden_size=64, bidirectional=True, recurrent_dropout=0.25)
     layer = RecurrentLayer(model, "torch", 3, 64)
-    with counted_draws(EquationLayer) as runs:
-        layer(torch.randn(2, 5, 3), torch.tensor([5, 5]))
-    assert len(runs) == 2
     torch.manual_seed(1)
     masks = [layer.recurrent_dropout.drawn(layer.forward_direction, 3) for _ in range(2)]
     first, second = masks
@@ -416,16 +431,16 @@ def test_a_cell_without_recurrent_matrix_refuses_in_one_line(study: Study, cell:
         compose(study.overrides(f"model={cell}", key))
 
 
-def test_recurrent_dropout_has_one_execution(study: Study) -> None:
-    with pytest.raises(UserError, match=r"^model\.recurrent_dropout=0\.2: .*leave model\.kernel=step out"):
-        compose(study.overrides("model=gru", "model.recurrent_dropout=0.2", "model.kernel=step"))
-    for cell in ("gru", "mgu"):
-        run = resolve(compose(study.overrides(f"model={cell}", "model.recurrent_dropout=0.2")))
-        assert run.kernel == "torch"
-    runs = {"gru": run, "lstm": run}
-    with pytest.raises(UserError, match=r"add duel\.kernels=\[torch\]"):
-        make_plan(runs, DuelConfig(lengths=[8], batch_sizes=[4], widths=[12]))
-    assert make_plan(runs, DuelConfig(lengths=[8], batch_sizes=[4], widths=[12], kernels=["torch"]))
+def test_recurrent_dropout_is_executed_by_hand_unless_the_loop_of_equations_is_asked_for(study: Study) -> None:
+    def ran(*more: str) -> tuple[str | None, set[str]]:
+        record = bench.run(study.overrides("model=gru", "model.recurrent_dropout=0.2", "training.epochs=1", *more))
+        assert record.status == "finished"
+        return record.kernel, {name for name in record.kernel_operators or [] if name.startswith("bench::")}
+
+    kernel, operators = ran()
+    assert kernel == "step"
+    assert operators == {"bench::loop_forward", "bench::loop_backward"}
+    assert ran("model.kernel=torch") == ("torch", set())
 
 
 @pytest.mark.parametrize("key", ["weight_drop", "recurrent_dropout"])

@@ -402,11 +402,6 @@ def _check_regularisation(model: ModelConfig) -> None:
             raise UserError(
                 f"model.{key}={probability}: the cell {model.cell} has no recurrent matrix; remove it or use model=lstm"
             )
-    if model.recurrent_dropout and model.kernel == "step":
-        raise UserError(
-            f"model.recurrent_dropout={model.recurrent_dropout}: the recurrences written by hand cannot drop units of "
-            "the state; leave model.kernel=step out, or use model.weight_drop in its place"
-        )
     if model.chrono is not None and not (declaration and declaration.chrono):
         raise UserError(
             f"model.chrono={model.chrono}: the cell {model.cell} has no gate that keeps its state; remove it or use "

@@ -153,11 +153,6 @@ def _check(runs: Mapping[str, ResolvedRun], duel: DuelConfig) -> None:
                 f"model={name} does not recur, so it has no kernel 'step': add torch, as in "
                 "duel.kernels=[torch,step], or leave the model out"
             )
-        if model.recurrent_dropout and "step" in duel.kernels:
-            raise UserError(
-                f"model.recurrent_dropout={model.recurrent_dropout} has no kernel 'step': add duel.kernels=[torch], or "
-                "leave it out"
-            )
         if model.cell == "attention" and (odd := [width for width in duel.widths if width % model.heads]):
             raise UserError(
                 f"duel.widths={duel.widths}: attention divides its width among model.heads={model.heads}, and "

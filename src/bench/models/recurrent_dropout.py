@@ -63,7 +63,7 @@ class DroppedDirection:
         with self._weights_in_place():
             if isinstance(self.direction, StepLayer):
                 given = (state,) if isinstance(state, Tensor) else state or ()
-                states, after = self.direction.read_from(inputs.transpose(0, 1), given)
+                states, after = self.direction.read_from(inputs.transpose(0, 1), given, self.mask)
                 return states.transpose(0, 1), after
             more = () if self.mask is None else (state, self.mask)
             found: tuple[Tensor, Tensor | State] = self.direction(inputs, *(more or (state,)))
@@ -72,7 +72,7 @@ class DroppedDirection:
     def read(self, inputs: Tensor, lengths: Tensor, reverse: bool) -> Tensor:
         """States of every step by the project's own recurrence; see `StepLayer.forward`."""
         with self._weights_in_place():
-            states: Tensor = self.direction(inputs, lengths, reverse)
+            states: Tensor = self.direction(inputs, lengths, reverse, self.mask)
             return states
 
     def parameters(self) -> Iterator[Tensor]:

@@ -69,7 +69,7 @@ def settled_model(model: ModelConfig, input_size: int) -> ModelConfig:
     A bag of words is as wide as its word vectors, and a baseline has PyTorch's kernel alone. Chrono initialisation sets
     the forget gate's bias, and without dropout nothing is said by how its masks are drawn.
     """
-    idle = [*idle_keys(model.cell, model.match)]
+    idle = list(idle_keys(model.cell, model.match))
     idle += ["forget_bias"] if model.chrono is not None else []
     idle += ["variational"] if model.dropout == 0 else []
     settled = {item.name: _default(item) for item in fields(model) if item.name in idle}

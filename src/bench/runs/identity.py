@@ -180,11 +180,9 @@ def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kerne
     """What `auto` comes to: as planned for members of a sweep, else as the table of this machine says."""
     if not has_kernels(config.model.cell):
         return "torch"
-    if config.model.recurrent_dropout:  # no recurrence by hand has it
-        return "torch"
     if config.sweep.kernel is not None:
         return config.sweep.kernel
-    if not is_timed(config.model.cell):  # PyTorch has no module of it
+    if not is_timed(config.model.cell) or config.model.recurrent_dropout:  # PyTorch has no module of it
         return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)

@@ -185,7 +185,7 @@ def advice(config: BenchConfig) -> str | None:
     hardware = config.hardware
     if config.model.kernel != "auto" or config.sweep.kernel or not is_timed(config.model.cell):
         return None
-    if config.model.recurrent_dropout:  # no recurrence by hand has it
+    if config.model.recurrent_dropout:  # PyTorch has no module with it
         return None
     place = place_of(hardware)
     if hardware.precision != "32" or place.device != "cpu" or fresh_table(hardware) or compiler.found() is None:

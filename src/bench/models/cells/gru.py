@@ -34,10 +34,10 @@ def gru_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) ->
     hidden_products, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
     across_gates, across_candidate = across[:, : 2 * size].contiguous(), across[:, 2 * size :].contiguous()
     gates, (reset, update, candidate) = products[:, :, : 2 * size], products.chunk(3, dim=2)
-    views = (gates, reset, update, candidate, hidden_products, before, states)
-    for time, (gate, r, z, n, product, hidden, after) in steps.read(*views):
-        gate.addmm_(hidden, across_gates).sigmoid_()
-        torch.addmm(bias, hidden, across_candidate, out=product)
+    views = (gates, reset, update, candidate, hidden_products, before, steps.seen(before), states)
+    for time, (gate, r, z, n, product, hidden, seen, after) in steps.read(*views):
+        gate.addmm_(seen, across_gates).sigmoid_()
+        torch.addmm(bias, seen, across_candidate, out=product)
         n.addcmul_(r, product)
         n.add_(n).sigmoid_()
         torch.add(minus_one, n, alpha=2, out=n)  # tanh x = 2 σ(2x) − 1: PyTorch's own is slow on a slice
@@ -66,13 +66,13 @@ def gru_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
             steps.hold(time, grad_hidden)
             for gradient, factor in zip(parts[:4], parts[4:], strict=True):
                 torch.mul(grad_hidden, factor, out=gradient)
-            later.mul_(z).addmm_(gates, weight_gates).addmm_(parts[3], weight_candidate)
+            steps.received(later.mul_(z), (gates, weight_gates), (parts[3], weight_candidate), out=later)
     return gradients
 
 
 GRU_CELLS = {
     "gru": CellKind(
         gru_step, gru_forward, gru_backward,
-        module=nn.GRU, columns=4, hidden_columns=((0, 2), (3, 4)), additive=2, carries=True, compiled=True,
+        module=nn.GRU, columns=4, hidden_columns=((0, 2), (3, 4)), additive=2, carries=True, masked=True, compiled=True,
     ),
 }  # fmt: skip

@@ -45,6 +45,7 @@ class CellKind:
         from the products of the inputs. Such a cell has no `forward` and `backward`, but a parallel scan.
     carries: whether the output itself is carried to the next step, beside what products see of it; `step` then takes
         `exposed`, the latter. Else its first state is what products see.
+    masked: whether `forward` and `backward` know recurrent dropout.
     compiled: whether the native recurrence (kernels/recurrence.cpp) knows it, too.
     """
 
@@ -61,4 +62,5 @@ class CellKind:
     further_gradients: Callable[[Tensor, Saved, Tensor, bool, State], tuple[Tensor, ...]] | None = None
     linear: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     carries: bool = False
+    masked: bool = False
     compiled: bool = False

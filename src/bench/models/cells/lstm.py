@@ -24,6 +24,7 @@ def lstm_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: 
 def lstm_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
     """All steps by hand; see `CellKind.forward`. Saves the gates, c after and before each step, and tanh c."""
     states, before = steps.history(products, across.shape[0])
+    before = steps.seen(before)
     carousels, carousels_before = steps.history(products, across.shape[0])
     squashed, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
     views = (products, *products.chunk(4, dim=2), before, states, carousels_before, carousels, squashed)
@@ -55,7 +56,7 @@ def lstm_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Save
         out = gradients[block]
         views = (grad_states[block], forget, out, *out.chunk(4, dim=2), *factors)
         for time, (grad, f, gates, di, df, dg, do, to_i, to_f, to_g, to_o, to_c) in steps.unread(*views, block=block):
-            grad_hidden = torch.addmm(grad, later, weight)
+            grad_hidden = steps.received(grad, (later, weight))
             steps.hold(time, grad_hidden, grad_carousel)
             grad_carousel.addcmul_(grad_hidden, to_c)
             torch.mul(grad_carousel, to_i, out=di)
@@ -70,6 +71,6 @@ def lstm_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Save
 LSTM_CELLS = {
     "lstm": CellKind(
         lstm_step, lstm_forward, lstm_backward,
-        module=nn.LSTM, columns=4, hidden_columns=((0, 4),), additive=4, compiled=True,
+        module=nn.LSTM, columns=4, hidden_columns=((0, 4),), additive=4, masked=True, compiled=True,
     ),
 }  # fmt: skip

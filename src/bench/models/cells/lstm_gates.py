@@ -40,6 +40,7 @@ def _forward(
 ) -> tuple[Tensor, Saved]:
     """All steps by hand. carry: writes c, from c before the step, the first gate and the candidate."""
     states, before = steps.history(products, across.shape[0])
+    before = steps.seen(before)
     carousels, carousels_before = steps.history(products, across.shape[0])
     squashed, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
     views = (products, *products.chunk(3, dim=2), before, states, carousels_before, carousels, squashed)
@@ -77,7 +78,7 @@ def _backward(
         out = gradients[block]
         views = (grad_states[block], out, *out.chunk(3, dim=2), *factors)
         for time, (grad, gates, d_first, dg, do, to_first, to_g, kept, to_o, to_c) in steps.unread(*views, block=block):
-            grad_hidden = torch.addmm(grad, later, weight)
+            grad_hidden = steps.received(grad, (later, weight))
             steps.hold(time, grad_hidden, grad_carousel)
             grad_carousel.addcmul_(grad_hidden, to_c)
             torch.mul(grad_carousel, to_first, out=d_first)
@@ -120,10 +121,10 @@ def lstm_noforget_backward(steps: Steps, grad_states: Tensor, states: Tensor, sa
 LSTM_GATES_CELLS = {
     "lstm_cifg": CellKind(
         lstm_cifg_step, lstm_cifg_forward, lstm_cifg_backward,
-        columns=3, hidden_columns=((0, 3),), additive=3, compiled=True,
+        columns=3, hidden_columns=((0, 3),), additive=3, masked=True, compiled=True,
     ),
     "lstm_noforget": CellKind(
         lstm_noforget_step, lstm_noforget_forward, lstm_noforget_backward,
-        columns=3, hidden_columns=((0, 3),), additive=3, compiled=True,
+        columns=3, hidden_columns=((0, 3),), additive=3, masked=True, compiled=True,
     ),
 }  # fmt: skip

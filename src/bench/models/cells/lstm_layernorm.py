@@ -27,7 +27,7 @@ def lstm_layernorm_step(
     gain_carousel: Tensor,
     bias_carousel: Tensor,
 ) -> State:
-    """One step of an LSTM with layer normalisation (Ba, Kiros & Hinton 2016, equations 20 to 22).
+    """One step of an LSTM with layer normalisation (Ba, Kiros & Hinton 2016, supplement).
 
     inputs: (batch, 4 * hidden) = LN(x W_ih^T) + b_ih, gates input, forget, cell, output;  state: (h, c), each
     (batch, hidden). Both products are normalised over all gates together, and c before its tanh. Each norm has a gain
@@ -52,6 +52,7 @@ def lstm_layernorm_forward(steps: Steps, products: Tensor, across: Tensor, bias:
     """All steps by hand; see `CellKind.forward`. Saves the gates, h and c before each step, c, tanh LN c, and gains."""
     size = across.shape[0]
     states, before = steps.history(products, size)
+    before = steps.seen(before)
     carousels, carousels_before = steps.history(products, size)
     squashed, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
     gain_hidden, gain_carousel, bias_carousel = _gains(bias)
@@ -96,7 +97,7 @@ def lstm_layernorm_backward(steps: Steps, grad_states: Tensor, states: Tensor, s
         for time, (grad, f, gates, product, di, df, dg, do, dn, to_i, to_f, to_g, to_o, to_n, *norms) in steps.unread(
             *views, block=block
         ):
-            grad_hidden = torch.addmm(grad, later, weight)
+            grad_hidden = steps.received(grad, (later, weight))
             steps.hold(time, grad_hidden, grad_carousel)
             torch.mul(grad_hidden, to_o, out=do)
             torch.mul(grad_hidden, to_n, out=dn)
@@ -129,7 +130,7 @@ def norm_gradients(
 LSTM_LAYERNORM_CELLS = {
     "lstm_layernorm": CellKind(
         lstm_layernorm_step, lstm_layernorm_forward, lstm_layernorm_backward,
-        columns=9, hidden_columns=((4, 8),), bias_columns=((0, 4),), additive=4,
+        columns=9, hidden_columns=((4, 8),), bias_columns=((0, 4),), additive=4, masked=True,
         normalise=normalise_inputs, further_gradients=norm_gradients,
     ),
 }  # fmt: skip

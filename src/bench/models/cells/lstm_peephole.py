@@ -30,6 +30,7 @@ def lstm_peephole_forward(steps: Steps, products: Tensor, across: Tensor, bias: 
     """All steps by hand; see `CellKind.forward`. Saves the gates, c after and before each step, tanh c, peepholes."""
     size = across.shape[0]
     states, before = steps.history(products, size)
+    before = steps.seen(before)
     carousels, carousels_before = steps.history(products, size)
     squashed, minus_one = torch.empty_like(states), products.new_tensor(-1.0)
     peep_i, peep_f, peep_o = bias.chunk(3)
@@ -68,7 +69,7 @@ def lstm_peephole_backward(steps: Steps, grad_states: Tensor, states: Tensor, sa
         out = gradients[block]
         views = (grad_states[block], forget, out, *out.chunk(4, dim=2), *factors)
         for time, (grad, f, gates, di, df, dg, do, to_i, to_f, to_g, to_o, to_c) in steps.unread(*views, block=block):
-            grad_hidden = torch.addmm(grad, later, weight)
+            grad_hidden = steps.received(grad, (later, weight))
             steps.hold(time, grad_hidden, grad_carousel)
             grad_carousel.addcmul_(grad_hidden, to_c)
             torch.mul(grad_carousel, to_i, out=di)
@@ -97,7 +98,7 @@ def peephole_gradients(
 LSTM_PEEPHOLE_CELLS = {
     "lstm_peephole": CellKind(
         lstm_peephole_step, lstm_peephole_forward, lstm_peephole_backward,
-        columns=4, hidden_columns=((0, 4),), additive=4, further_gradients=peephole_gradients,
+        columns=4, hidden_columns=((0, 4),), additive=4, masked=True, further_gradients=peephole_gradients,
         compiled=True,
     ),
 }  # fmt: skip

@@ -23,7 +23,7 @@ def rnn_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: T
 def rnn_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
     """All steps by hand; see `CellKind.forward`."""
     states, before = steps.history(products, across.shape[0])
-    for time, (gate, hidden, after) in steps.read(products, before, states):
+    for time, (gate, hidden, after) in steps.read(products, steps.seen(before), states):
         torch.tanh(gate.addmm_(hidden, across), out=after)
         steps.hold(time, after)
     return states, ()
@@ -34,7 +34,7 @@ def rnn_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved
     gradients = torch.empty_like(states)
     later = torch.zeros_like(states[0])
     for time, (grad, state, gate) in steps.unread(grad_states, states, gradients):
-        grad_hidden = torch.addmm(grad, later, weight)
+        grad_hidden = steps.received(grad, (later, weight))
         steps.hold(time, grad_hidden)
         later = tanh_backward.grad_input(grad_hidden, state, grad_input=gate)
     return gradients
@@ -52,7 +52,7 @@ def rnn_relu_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidd
 def rnn_relu_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
     """All steps by hand; see `CellKind.forward`."""
     states, before = steps.history(products, across.shape[0])
-    for time, (gate, hidden, after) in steps.read(products, before, states):
+    for time, (gate, hidden, after) in steps.read(products, steps.seen(before), states):
         torch.clamp(gate.addmm_(hidden, across), min=0, out=after)
         steps.hold(time, after)
     return states, ()
@@ -63,7 +63,7 @@ def rnn_relu_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: 
     gradients = torch.empty_like(states)
     later = torch.zeros_like(states[0])
     for time, (grad, state, gate) in steps.unread(grad_states, states, gradients):
-        grad_hidden = torch.addmm(grad, later, weight)
+        grad_hidden = steps.received(grad, (later, weight))
         steps.hold(time, grad_hidden)
         later = torch.ops.aten.threshold_backward.grad_input(grad_hidden, state, 0, grad_input=gate)
     return gradients
@@ -72,10 +72,11 @@ def rnn_relu_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: 
 RNN_CELLS = {
     "rnn": CellKind(
         rnn_step, rnn_forward, rnn_backward,
-        module=nn.RNN, columns=1, hidden_columns=((0, 1),), additive=1, compiled=True,
+        module=nn.RNN, columns=1, hidden_columns=((0, 1),), additive=1, masked=True, compiled=True,
     ),
     "rnn_relu": CellKind(
         rnn_relu_step, rnn_relu_forward, rnn_relu_backward,
-        module=partial(nn.RNN, nonlinearity="relu"), columns=1, hidden_columns=((0, 1),), additive=1, compiled=True,
+        module=partial(nn.RNN, nonlinearity="relu"), columns=1, hidden_columns=((0, 1),), additive=1, masked=True,
+        compiled=True,
     ),
 }  # fmt: skip

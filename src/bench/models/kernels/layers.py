@@ -54,21 +54,31 @@ class CellLayer(nn.Module):
 class StepLayer(CellLayer):
     """Executed by the project's own recurrence (`model.kernel=step`)."""
 
-    def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
+    def __init__(self, cell: str, input_size: int, hidden_size: int, *, masked: bool = False) -> None:
+        """masked: for recurrent dropout, which the loop knows; it then runs in evaluation, too."""
+        super().__init__(cell, input_size, hidden_size)
+        self.masked = masked
+
+    def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False, mask: Tensor | None = None) -> Tensor:
         """States of every step; those at padding are undefined. (batch, time, input) → (batch, time, hidden).
 
         reverse: each text is read from its own last token to its first. Both tensors cost nothing to transpose where
-        the inputs lie time-major in memory; the states always do.
+        the inputs lie time-major in memory; the states always do. mask: of recurrent dropout, (batch, hidden).
         """
         values, weights = self._prepared(inputs.transpose(0, 1))
-        return recurrence(self.cell, values, weights, lengths if reverse else None).transpose(0, 1)
+        seen = self._seen(mask, len(inputs))
+        return recurrence(self.cell, values, weights, lengths if reverse else None, seen).transpose(0, 1)
 
-    def read_from(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def read_from(self, inputs: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """States of every step from a given state, () for zero, and the state after; see `recurrence_from`.
 
         inputs: (time, batch, input), read from the first step to the last;  states: (time, batch, hidden).
         """
-        return recurrence_from(self.cell, *self._prepared(inputs), state)
+        return recurrence_from(self.cell, *self._prepared(inputs), state, self._seen(mask, inputs.shape[1]))
+
+    def _seen(self, mask: Tensor | None, texts: int) -> Tensor | None:
+        """The mask; where none is drawn for a layer that knows one, a mask that takes nothing away."""
+        return self.weight_hh_l0.new_ones(texts, self.hidden_size) if mask is None and self.masked else mask
 
     def _prepared(self, values: Tensor) -> tuple[Tensor, Weights]:
         """What the recurrence takes. values: (time, batch, input)."""
@@ -82,15 +92,18 @@ class StepLayer(CellLayer):
 class ScanLayer(StepLayer):
     """A cell whose gates read the input alone, executed by a parallel scan (`model.kernel=step`)."""
 
-    def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False) -> Tensor:
-        """As `StepLayer`. Under autocast the products are taken in its type, the recurrence in the weights'."""
+    def forward(self, inputs: Tensor, lengths: Tensor, reverse: bool = False, mask: Tensor | None = None) -> Tensor:
+        """As `StepLayer`; no product sees a state, so there is nothing to mask.
+
+        Under autocast the products are taken in its type, the recurrence in the weights'.
+        """
         decay, entry = self._pairs(inputs.transpose(0, 1))
         if reverse:  # nothing enters at padding: the state is still zero where a text's last token is read
             steps = torch.arange(len(entry), device=entry.device)[:, None]
             entry = entry.masked_fill((steps >= lengths)[:, :, None], 0)
         return scan(decay, entry, reverse=reverse).transpose(0, 1)
 
-    def read_from(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def read_from(self, inputs: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """As `StepLayer`: what the first step keeps of the state enters with it."""
         decay, entry = self._pairs(inputs)
         if state:
@@ -137,14 +150,14 @@ class EquationLayer(CellLayer):
 def build_direction(cell: str, kernel: Kernel, input_size: int, hidden_size: int, *, masked: bool = False) -> nn.Module:
     """One direction of one layer; its parameters are not initialised yet.
 
-    masked: for recurrent dropout, which neither PyTorch's modules nor the recurrences by hand know.
+    masked: for recurrent dropout, which PyTorch's modules do not know, nor every recurrence by hand.
     Raises: `UserError` for a cell of another package whose equations cannot be used.
     """
     kind: CellKind = kind_of(cell)
     if kernel == "torch" and kind.module is not None and not masked:
         return kind.module(input_size, hidden_size, batch_first=True)
-    if kernel == "step" and kind.forward is not None and not masked:
-        return StepLayer(cell, input_size, hidden_size)
+    if kernel == "step" and kind.forward is not None and (kind.masked or not masked):
+        return StepLayer(cell, input_size, hidden_size, masked=masked)
     if kernel == "step" and kind.linear is not None:
         return ScanLayer(cell, input_size, hidden_size)
     layer = EquationLayer(cell, input_size, hidden_size)

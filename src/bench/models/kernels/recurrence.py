@@ -34,26 +34,31 @@ class Weights(NamedTuple):
     further: tuple[Tensor, ...] = ()
 
 
-def recurrence(cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None) -> Tensor:
+def recurrence(
+    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, mask: Tensor | None = None
+) -> Tensor:
     """States of every step of one direction, differentiable once. Undefined at padding.
 
     inputs: (time, batch, features), any strides;  lengths: None to read from the first step to the last, else (batch,)
     to read each text from its own last token to its first. Returns (time, batch, hidden), of the weights' type. Under
     `torch.autocast` the products of inputs and of gradients are taken in its type, the recurrence in the weights'.
+    mask: of recurrent dropout, (batch, hidden), which the loop knows.
     """
-    return _states(cell, inputs, weights, lengths, ())[0]
+    return _states(cell, inputs, weights, lengths, (), mask)[0]
 
 
-def recurrence_from(cell: str, inputs: Tensor, weights: Weights, initial: State) -> tuple[Tensor, State]:
+def recurrence_from(
+    cell: str, inputs: Tensor, weights: Weights, initial: State, mask: Tensor | None = None
+) -> tuple[Tensor, State]:
     """As `recurrence`, read from the first step to the last, and the state after it; () where a gradient is recorded.
 
     initial: the state before the first step, (batch, hidden) each: a constant; () for zero.
     """
-    return _states(cell, inputs, weights, None, initial)
+    return _states(cell, inputs, weights, None, initial, mask)
 
 
 def _states(
-    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, initial: State
+    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, initial: State, mask: Tensor | None
 ) -> tuple[Tensor, State]:
     device = inputs.device.type
     reduced = weights.input is not None and torch.is_autocast_enabled(device)
@@ -61,18 +66,25 @@ def _states(
     flat = (*weights[:4], *weights.further)
     with torch.autocast(device, enabled=False):
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *flat) if tensor is not None):
-            return _Recurrence.apply(cell, product_type, lengths, initial, inputs, *flat), ()  # type: ignore[no-untyped-call]
-        states, _, after = _run(cell, inputs.to(product_type), weights, lengths, initial, _compiled(cell, weights))
+            return _Recurrence.apply(cell, product_type, lengths, initial, mask, inputs, *flat), ()  # type: ignore[no-untyped-call]
+        compiled = _compiled(cell, weights, mask)
+        states, _, after = _run(cell, inputs.to(product_type), weights, lengths, initial, mask, compiled)
         return states, after
 
 
-def _compiled(cell: str, weights: Weights) -> bool:
+def _compiled(cell: str, weights: Weights, mask: Tensor | None) -> bool:
     weight = weights.hidden
-    return kind_of(cell).compiled and native.handles(weight) and native.available(weight.dtype)
+    return mask is None and kind_of(cell).compiled and native.handles(weight) and native.available(weight.dtype)
 
 
 def _run(
-    cell: str, inputs: Tensor, weights: Weights, lengths: Tensor | None, initial: State, compiled: bool
+    cell: str,
+    inputs: Tensor,
+    weights: Weights,
+    lengths: Tensor | None,
+    initial: State,
+    mask: Tensor | None,
+    compiled: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...], State]:
     """States, what the backward pass wants, and the state after the last step.
 
@@ -86,7 +98,7 @@ def _run(
         return states, saved, native.state_after(cell, states, saved)
     bias, rest = _gathered(cell, weights.bias_input, weights.bias_hidden)
     products = _products(inputs, weights.input, bias.to(inputs.dtype)).to(rest.dtype)
-    return loop.forward(cell, products, weights.hidden, torch.cat([rest, *weights.further]), lengths, initial)
+    return loop.forward(cell, products, weights.hidden, torch.cat([rest, *weights.further]), lengths, initial, mask)
 
 
 def _products(inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -112,14 +124,15 @@ class _Recurrence(torch.autograd.Function):
         product_type: torch.dtype,
         lengths: Tensor | None,
         initial: State,
+        mask: Tensor | None,
         inputs: Tensor,
         *weights: Any,
     ) -> Tensor:
         given = Weights(*weights[:4], further=weights[4:])
         read = inputs.to(product_type).contiguous()
-        ctx.cell, ctx.input_type, ctx.product_type, ctx.initial = cell, inputs.dtype, product_type, initial
-        ctx.compiled = _compiled(cell, given)
-        states, saved, _ = _run(cell, read, given, lengths, initial, ctx.compiled)
+        ctx.cell, ctx.input_type, ctx.product_type = cell, inputs.dtype, product_type
+        ctx.initial, ctx.mask, ctx.compiled = initial, mask, _compiled(cell, given, mask)
+        states, saved, _ = _run(cell, read, given, lengths, initial, mask, ctx.compiled)
         kept = None if given.input is None else read
         ctx.save_for_backward(lengths, kept, states, given.input, given.hidden, *saved)
         return states
@@ -128,21 +141,21 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
         lengths, read, states, weight_input, weight_hidden, *saved = ctx.saved_tensors
-        needs = ctx.needs_input_grad[4:]
+        needs = ctx.needs_input_grad[5:]
         needs_inputs, needs_weight, needs_hidden, needs_bias, needs_hidden_bias, *needs_further = needs
-        backward = partial(native.backward, initial=ctx.initial) if ctx.compiled else loop.backward
+        backward = (
+            partial(native.backward, initial=ctx.initial) if ctx.compiled else partial(loop.backward, mask=ctx.mask)
+        )
         columns = backward(ctx.cell, grad_states.contiguous(), states, tuple(saved), weight_hidden, lengths)
         reduced, backwards = columns.to(ctx.product_type), lengths is not None
         products = reduced[:, :, : len(weight_hidden)].flatten(0, 1)
         biases = _bias_gradients(ctx.cell, columns) if needs_bias or needs_hidden_bias else (None, None)
         return (
-            None,
-            None,
-            None,
-            None,
+            *(None,) * 5,
             _input_gradient(products, weight_input, states).to(ctx.input_type) if needs_inputs else None,
             _product_gradient(products, read.flatten(0, 1)).to(weight_input.dtype) if needs_weight else None,
-            _hidden_gradient(ctx.cell, reduced, states, saved, backwards, ctx.initial) if needs_hidden else None,
+            _hidden_gradient(ctx.cell, reduced, states, saved, backwards, ctx.initial, ctx.mask)
+            if needs_hidden else None,
             biases[0] if needs_bias else None,
             biases[1] if needs_hidden_bias else None,
             *(_further_gradients(ctx.cell, columns, saved, weight_hidden, backwards, ctx.initial)
@@ -166,9 +179,16 @@ def _further_gradients(
 
 
 def _hidden_gradient(
-    cell: str, columns: Tensor, states: Tensor, saved: list[Tensor], backwards: bool, initial: State
+    cell: str,
+    columns: Tensor,
+    states: Tensor,
+    saved: list[Tensor],
+    backwards: bool,
+    initial: State,
+    mask: Tensor | None,
 ) -> Tensor:
     """The gradient of W_hh: what each step's gates ask of the state before it; before the first step it was initial."""
+    states, first = (states, initial[:1]) if mask is None else (states * mask, tuple(h * mask for h in initial[:1]))
     kind, asked = kind_of(cell), _blocks(cell, columns, kind_of(cell).hidden_columns)
     gated = None if kind.gated is None else _product_gradient(
         asked.pop().flatten(0, 1), saved[kind.gated].to(columns.dtype).flatten(0, 1)
@@ -176,10 +196,9 @@ def _hidden_gradient(
     before, after = (slice(1, None), slice(None, -1)) if backwards else (slice(None, -1), slice(1, None))
     state = states[before].to(columns.dtype).flatten(0, 1)
     parts = [_product_gradient(part[after].flatten(0, 1), state) for part in asked]
-    if initial:
+    if first:
         parts = [
-            part + _product_gradient(gate[0], initial[0].to(gate.dtype))
-            for part, gate in zip(parts, asked, strict=True)
+            part + _product_gradient(gate[0], first[0].to(gate.dtype)) for part, gate in zip(parts, asked, strict=True)
         ]
     parts += [] if gated is None else [gated]
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(states.dtype)
