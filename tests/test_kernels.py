@@ -312,7 +312,8 @@ def test_mixed_precision_stays_near_full_precision(cell: str, name: str) -> None
     torch.testing.assert_close(mixed[0], full[0], rtol=0, atol=2e-2)
     for gradient, exact in zip(gradients, expected, strict=True):
         assert gradient.dtype is torch.float32
-        assert (gradient - exact).norm() < 0.02 * exact.norm()
+        off = 0.06 if cell == "rnn_relu" else 0.02  # a unit near zero may be on one side or the other
+        assert (gradient - exact).norm() < off * exact.norm()
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -8,7 +8,7 @@ et al. 2016). So one more forward pass buys memory. Of B texts of T steps, with 
 (an LSTM has h and c) and r values per unit and step that a recurrence and its derivative hold (gates, their gradients),
 
     through the whole text   B · T · (E + H + r·H)                    inputs, states, and what the recurrence holds
-    in windows of K          B · (T·(E + H) + (T/K)·s·H + K·r·H)      the last of these for one window only
+    in windows of K          B · (T·(E + H) + (T/K)·s·H + K·r·H)      borders, and the last of these for one window
 
 values stand beside the gradients of inputs and states, which are the same in both. A window that no gradient arrives
 at is not computed again: where `pooling=last`, all but the last one of each text.

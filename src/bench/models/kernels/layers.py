@@ -85,7 +85,8 @@ class StepLayer(CellLayer):
         weight: Tensor | None = self.weight_ih_l0
         further, normalise = self.further(), kind_of(self.cell).normalise
         if normalise is not None:
-            values, weight, further = normalise(F.linear(values, self.weight_ih_l0), further[0]), None, further[1:]
+            products = F.linear(values.contiguous(), self.weight_ih_l0)
+            values, weight, further = normalise(products, further[0]), None, further[1:]
         return values, Weights(weight, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0, further)
 
 
@@ -135,7 +136,7 @@ class EquationLayer(CellLayer):
         Under autocast the products of the inputs are taken in its type, the recurrence in the weights'.
         """
         kind, number_type = kind_of(self.cell), self.weight_ih_l0.dtype
-        products = F.linear(inputs.transpose(0, 1), self.weight_ih_l0).to(number_type)
+        products = F.linear(inputs.transpose(0, 1).contiguous(), self.weight_ih_l0).to(number_type)
         given = (state,) if isinstance(state, Tensor) else state
         zero = products.new_zeros(inputs.shape[0], self.hidden_size)
         before = tuple(part[0] for part in given) if given else (zero,) * declared(self.cell).states
