@@ -136,7 +136,7 @@ def test_a_state_is_a_weighted_mean_of_zero_and_the_candidates(cell: str) -> Non
 def test_gates_that_are_both_closed_still_share_out_the_state() -> None:
     closed = torch.tensor([[-400.0, -400.0, 8.0]], requires_grad=True)  # σ of it is no number in single precision
     decay, entry = minlstm_gates(closed)
-    assert (float(decay), float(entry)) == (0.5, 4.0)
+    assert (decay.item(), entry.item()) == (0.5, 4.0)
     (gradient,) = torch.autograd.grad(entry.sum(), closed)
     assert torch.isfinite(gradient).all()
 

@@ -81,7 +81,7 @@ def test_weights_are_dropped_with_probability_p_and_keep_their_mean() -> None:
     direction = build_direction("rnn", "step", 3, 600)
     nn.init.ones_(direction.weight_hh_l0)
     torch.manual_seed(5)
-    (weight,) = WeightDrop(0.3).drawn(direction).values()
+    weight = WeightDrop(0.3).drawn(direction)["weight_hh_l0"].detach()
     zeros, count, p = int((weight == 0).sum()), weight.numel(), 0.3
     assert abs(zeros - p * count) < 5 * math.sqrt(count * p * (1 - p))
     torch.testing.assert_close(weight[weight != 0], torch.full((count - zeros,), 1 / 0.7), rtol=1e-4, atol=0)

@@ -76,7 +76,7 @@ def _forward(
     bias_hidden: Tensor,
     lengths: Tensor | None,
     initial: list[Tensor],
-    mask: Tensor | None,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
     steps = Steps(len(products), lengths, initial, mask)
     across = weight_hidden.T.contiguous()  # (hidden, gates · hidden): a transposed view is slower at every step
@@ -93,7 +93,7 @@ def _backward(
     saved: tuple[Tensor, ...],
     weight_hidden: Tensor,
     lengths: Tensor | None,
-    mask: Tensor | None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     steps = Steps(len(states), lengths, mask=mask)
     by_hand = kind_of(cell).backward

@@ -71,7 +71,8 @@ def _forward(decay: Tensor, entry: Tensor, reverse: bool) -> Tensor:
     rest = time % block
     whole = slice(rest, time) if reverse else slice(0, time - rest)
     states = torch.empty_like(entry)
-    _scan_blocks(*(each[whole].unflatten(0, (time // block, block)) for each in (decay, entry, states)), reverse)
+    shape = (time // block, block, *entry.shape[1:])
+    _scan_blocks(decay[whole].view(shape), entry[whole].view(shape), states[whole].view(shape), reverse)
     for before, now in pairwise(range(rest, -1, -1) if reverse else range(time - rest - 1, time)):
         torch.addcmul(entry[now], decay[now], states[before], out=states[now])
     return states

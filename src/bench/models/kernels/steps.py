@@ -53,7 +53,7 @@ class Steps:
             for state in states:
                 state.masked_fill_(waiting, 0)
         following = time - 1 if self.backwards else time + 1
-        if self._seen is not None and 0 <= following < self.time:
+        if self._seen is not None and self._mask is not None and 0 <= following < self.time:
             torch.mul(states[0], self._mask, out=self._seen[following])
 
     def seen(self, before: Tensor) -> Tensor:
