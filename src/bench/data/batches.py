@@ -92,7 +92,8 @@ class Texts:
     def targets(self, chosen: np.ndarray) -> np.ndarray:
         """The labels of some of the texts: (texts,), or (texts, time) int64, `IGNORED` behind a text's end."""
         if not self.tagged:
-            return self.labels[chosen]
+            labels: np.ndarray = self.labels[chosen]
+            return labels
         places, lengths = self._places(chosen)
         return self._ordered(self.labels.take(places, mode="clip"), np.int64(IGNORED), chosen, lengths)
 
@@ -105,7 +106,8 @@ class Texts:
         starts, ends, kept = self.words.starts, self.words.starts + self.words.lengths, self.lengths
         at_start = np.minimum(kept, self._kept_at_start)
         judged: np.ndarray = before[starts + at_start] - before[starts]
-        return judged + before[ends] - before[ends - (kept - at_start)]
+        judged += before[ends] - before[ends - (kept - at_start)]
+        return judged
 
     def label_counts(self) -> np.ndarray:
         """How often each class occurs among all labels of these texts, those of tokens that are cut off included."""

@@ -225,8 +225,9 @@ def evaluation_of(tested: Sequence[tuple[SplitQuality, Predictions]]) -> Evaluat
 def _prepared(resolved: ResolvedRun) -> PreparedData:
     """The corpus, with what the vector file has of it where `embedding.open_vocabulary` asks for that."""
     config, vectors = resolved.config, resolved.vectors
-    opened = config.embedding.open_vocabulary and vectors is not None
-    known = partial(has_vector, config.embedding, vectors) if opened else None
+    if vectors is None or not config.embedding.open_vocabulary:
+        return prepare(resolved.corpus, config.data, config.seed)
+    known = partial(has_vector, config.embedding, vectors)
     return prepare(resolved.corpus, config.data, config.seed, known)
 
 
