@@ -143,7 +143,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     declared = {
         key: value
         for key, value in {**science, **matching, **idle, **budget}.items()
-        if key not in _COMPARED and key not in searched
+        if key not in _COMPARED and key not in searched and not _is_idle(key, value)
     }
     return ResolvedRun(
         config=config,
