@@ -155,7 +155,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         kernel_auto=kernel_auto,
         run_id=_digest({**science, "code": version}),
         pair_key=_digest(declared),
-        arm=_arm(config, {**science, **matching, **budget}),
+        arm=_arm(config, {**science, **(matching if reads_vectors else {}), **budget}),
         code_version=version,
     )
 
