@@ -107,7 +107,7 @@ def test_weights_are_arrays_as_many_as_the_record_says(study: Study) -> None:
     assert set(weights) == {"keys", "inverse_frequency", "weight", "bias"}
     assert weights["weight"].shape == (3, len(weights["keys"]))
     assert record.parameters_total == record.parameters_trainable == weights["weight"].size + weights["bias"].size
-    unigrams = run(study, "model.ngrams=1")
+    unigrams = run(study, "model.ngrams=1", "model.minimum_texts=1")
     assert unigrams.parameters_total is not None
     assert unigrams.vocabulary_words is not None
     assert unigrams.parameters_total == 3 * unigrams.vocabulary_words + 3 < record.parameters_total
@@ -144,7 +144,7 @@ def test_keys_of_networks_make_no_other_run(study: Study) -> None:
         assert other.run_id == plain.run_id, key
         assert other.config.training == plain.config.training, key
         assert other.vectors is None
-    for key in ("model.ngrams=1", "model.minimum_texts=2", "model.inverse_regularisation=[1]", "data.max_length=9",
+    for key in ("model.ngrams=1", "model.minimum_texts=3", "model.inverse_regularisation=[1]", "data.max_length=9",
                 "data.vocabulary_size=30", "seed=3"):  # fmt: skip
         assert resolve(compose(study.overrides("model=linear", key))).run_id != plain.run_id, key
 
