@@ -284,6 +284,10 @@ def test_cells_pair_and_are_judged_by_the_accuracy_of_words(tagged: Study) -> No
     expected = [100 * (by_seed["lstm", seed] - by_seed["gru", seed]) for seed in (0, 1)]
     np.testing.assert_allclose(pairs.deltas(), np.array(expected, float))
     assert pairs.resolution == pytest.approx(100 / records.test_tokens.iloc[0])
+    done = tagged.command("report", f"results={tagged.results}", "protocol.uncommitted=allow", "protocol.looks=[2,3]")
+    assert done.returncode == 0, done.stderr
+    (page,) = tagged.results.rglob("*.html")
+    assert "mean pooling" not in page.read_text(encoding="utf-8")
 
 
 IDLE = ("model.pooling=last", "model.pooling=attention", "data.tolerance=0.5")
