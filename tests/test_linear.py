@@ -107,7 +107,7 @@ def test_weights_are_arrays_as_many_as_the_record_says(study: Study) -> None:
     assert set(weights) == {"keys", "inverse_frequency", "weight", "bias"}
     assert weights["weight"].shape == (3, len(weights["keys"]))
     assert record.parameters_total == record.parameters_trainable == weights["weight"].size + weights["bias"].size
-    unigrams = run(study, "model.ngrams=1")
+    unigrams = run(study, "model.ngrams=1", "model.minimum_texts=1")
     assert unigrams.parameters_total is not None
     assert unigrams.vocabulary_words is not None
     assert unigrams.parameters_total == 3 * unigrams.vocabulary_words + 3 < record.parameters_total
@@ -144,7 +144,7 @@ def test_keys_of_networks_make_no_other_run(study: Study) -> None:
         assert other.run_id == plain.run_id, key
         assert other.config.training == plain.config.training, key
         assert other.vectors is None
-    for key in ("model.ngrams=1", "model.minimum_texts=2", "model.inverse_regularisation=[1]", "data.max_length=9",
+    for key in ("model.ngrams=1", "model.minimum_texts=3", "model.inverse_regularisation=[1]", "data.max_length=9",
                 "data.vocabulary_size=30", "seed=3"):  # fmt: skip
         assert resolve(compose(study.overrides("model=linear", key))).run_id != plain.run_id, key
 
@@ -189,15 +189,15 @@ def test_progress_and_the_closing_table_speak_of_strengths(study: Study, capsys:
     shown = capsys.readouterr().out
     assert "n-grams of up to 2 tokens" in shown
     assert "strength 2/2  validation accuracy" in shown
-    assert f"inverse regularisation, the best of those tried: {record.inverse_regularisation:g}" in shown
+    assert f"(best inverse regularisation: {record.inverse_regularisation:g})" in shown
     assert not {"epoch", "unknown", "None", "tokens/s"} & set(shown.replace(",", " ").split())
 
 
 def test_empty_texts_are_texts(study: Study) -> None:
-    rows = [("goal striker", "sport"), ("", "money"), ("bank bond", "money"), ("...", "sport")] * 5
+    rows = [("goal striker", "sport"), ("<br />", "money"), ("bank bond", "money"), ("...", "sport")] * 5
     for split in ("train", "dev", "test"):
         write(study, split, rows)
-    record = run(study)
+    record = run(study, "data.strip_html=true")
     assert record.status is Status.FINISHED
     assert record.test_accuracy == 1.0
 
@@ -205,15 +205,15 @@ def test_empty_texts_are_texts(study: Study) -> None:
 def test_a_test_text_of_unseen_words_gets_an_answer(study: Study) -> None:
     write(study, "train", [("goal striker", "sport"), ("bank bond", "money")] * 9 + [("goal", "sport")] * 9)
     write(study, "dev", [("goal", "sport"), ("bank", "money")])
-    write(study, "test", [("guitar chorus", "sport"), ("", "money")])
-    kept = pq.read_table(folder_of(study, run(study)) / "predictions.parquet").to_pydict()
+    write(study, "test", [("guitar chorus", "sport"), ("<br />", "money")])
+    kept = pq.read_table(folder_of(study, run(study, "data.strip_html=true")) / "predictions.parquet").to_pydict()
     assert kept["probabilities"][0] == kept["probabilities"][1]
     assert kept["predicted"] == ["sport", "sport"]  # the more frequent class
 
 
 def test_one_class_in_the_training_part_is_one_line(study: Study) -> None:
     write(study, "train", [("goal striker", "sport")] * 9)
-    with pytest.raises(UserError, match=r"all 9 training texts are of class 'sport', and model=linear needs two"):
+    with pytest.raises(UserError, match=r"train\.jsonl holds one class only \('sport'\)"):
         run(study)
     assert study.records() == []
 

@@ -59,7 +59,7 @@ class ModelConfig:
     recurrent_dropout: Probability = 0.0
     variational: bool = False
     ngrams: Annotated[int, Field(ge=1, le=4)] = 2
-    minimum_texts: Count = 1
+    minimum_texts: Count = 2
     inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
         default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
     )

@@ -143,7 +143,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     declared = {
         key: value
         for key, value in {**science, **matching, **idle, **budget}.items()
-        if key not in _COMPARED and key not in searched
+        if key not in _COMPARED and key not in searched and not _is_idle(key, value)
     }
     return ResolvedRun(
         config=config,
@@ -155,7 +155,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         kernel_auto=kernel_auto,
         run_id=_digest({**science, "code": version}),
         pair_key=_digest(declared),
-        arm=_arm(config, {**science, **matching, **budget}),
+        arm=_arm(config, {**science, **(matching if reads_vectors else {}), **budget}),
         code_version=version,
     )
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from bench.data.batches import Texts
-from bench.errors import UserError
 from bench.models.ngrams import NgramClassifier, batches_of, without_weights
 from bench.models.quality import Predictions, SplitQuality
 from bench.models.regression import feature_matrix, solutions, take_over
@@ -85,7 +84,6 @@ class LinearFit(Fit):
 
     def _train(self) -> None:
         """The clock stands still while validation is read."""
-        self._check_classes()
         model, train = self.resolved.config.model, self.data.train
         self._go_on()
         rows = len(self.data.vocabulary)
@@ -109,17 +107,6 @@ class LinearFit(Fit):
     def _pause(self) -> None:
         self.clock.seconds += time.perf_counter() - self._begun
         self.clock.contention.stop()
-
-    def _check_classes(self) -> None:
-        """Raises: `UserError` if there is nothing to tell apart."""
-        seen = np.unique(self.data.train.labels)
-        if len(seen) < 2:
-            corpus = self.resolved.corpus
-            raise UserError(
-                f"data={self.resolved.config.data.name}: all {len(self.data.train):,} training texts are of class "
-                f"'{corpus.label_names[int(seen[0])]}', and model=linear needs two classes to tell apart: "
-                "add texts of another class"
-            )
 
     def _timing(self) -> Timing | None:
         """Seconds alone; the rest of a clock's reading is of steps."""

@@ -87,7 +87,6 @@ class RunRecord:
     parameters_trainable: int | None = None  # without word vectors that never learn (trainable=false)
     parameters_recurrent: int | None = None  # of the encoder, recurrent or attention; 0 for bag, linear
     flops_per_token: int | None = None  # of the encoder, forward, mean over training tokens; backward about twice it
-
     inverse_regularisation: float | None = None  # of a linear model, chosen on validation; absent for networks
 
     # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------

@@ -52,7 +52,7 @@ def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "test accuracy", "there is no test split"
     at = f"best of {record.epochs_run} epochs: {record.best_epoch}"
     if record.inverse_regularisation is not None:
-        at = f"inverse regularisation, the best of those tried: {record.inverse_regularisation:g}"
+        at = f"best inverse regularisation: {record.inverse_regularisation:g}"
     yield "validation accuracy", f"{_percent(record.validation_accuracy)}  ({at})"
 
 
