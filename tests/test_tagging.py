@@ -33,6 +33,7 @@ from bench.runs.digest import correct_texts
 from bench.runs.identity import resolve
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import PREDICTIONS, WEIGHTS, Store
+from bench.runs.trained import load
 from tests.conftest import ROOT, Study
 from tests.evaluate_weights import SIZES, evaluate
 from tests.tagged_corpus import TAGGED, write_tagged
@@ -284,6 +285,22 @@ def test_cells_pair_and_are_judged_by_the_accuracy_of_words(tagged: Study) -> No
     expected = [100 * (by_seed["lstm", seed] - by_seed["gru", seed]) for seed in (0, 1)]
     np.testing.assert_allclose(pairs.deltas(), np.array(expected, float))
     assert pairs.resolution == pytest.approx(100 / records.test_tokens.iloc[0])
+    done = tagged.command("report", f"results={tagged.results}", "protocol.uncommitted=allow", "protocol.looks=[2,3]")
+    assert done.returncode == 0, done.stderr
+    (page,) = tagged.results.rglob("*.html")
+    assert "mean pooling" not in page.read_text(encoding="utf-8")
+
+
+def test_a_loaded_tagger_says_of_each_word_what_its_run_said(tagged: Study) -> None:
+    record = bench.run(tagged.overrides(*TAGGED, "keep=best", "training.epochs=2"))
+    trained = load(Store(tagged.results), record.run_id)
+    words = json.loads((tagged.data / "test.jsonl").read_text().splitlines()[0])["tokens"]
+    assert trained.tokens(" ".join(words)) == words
+    with torch.no_grad():
+        probabilities = trained.network.task.answers(trained.network(*trained.encode([" ".join(words)])))[0]
+    kept = predictions(tagged, record)
+    assert [trained.labels[k] for k in probabilities.argmax(dim=1)] == kept["predicted"][: len(words)]
+    assert probabilities.max(dim=1).values.tolist() == pytest.approx(kept["confidence"][: len(words)], abs=1e-6)
 
 
 IDLE = ("model.pooling=last", "model.pooling=attention", "data.tolerance=0.5")
