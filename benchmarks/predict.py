@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import bench
@@ -67,7 +68,7 @@ def measure(overrides: list[str], folder: Path, repetitions: int) -> dict[str, l
     trained = bench.load(record.run_id, folder / "results")
     trained.predict(texts[:300])
     predict = f"{sys.executable} -m bench predict {record.run_id}"
-    ways = {
+    ways: dict[str, Callable[[], float]] = {
         "one text": lambda: by_process(f"head -n 1 texts.txt | {predict}", folder, expected=1),
         "from a file": lambda: by_process(f"{predict} < texts.txt", folder),
         "through a pipe": lambda: by_process(f"cat texts.txt | {predict}", folder),

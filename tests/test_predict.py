@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import bench
+from bench.errors import UserError
 from bench.runs.record import RunRecord
 from bench.runs.store import PREDICTIONS
+from bench.verbs.predict import predict
 from tests.conftest import Study
 
 SECONDS = 120.0  # within which an answer has come, however busy the machine is
@@ -155,22 +157,35 @@ def test_what_is_not_utf_8_is_named_after_the_lines_before_it_are_answered(study
     assert done.stdout.count(b"\n") == 2
 
 
-def test_mistakes_are_one_line_before_anything_is_read(study: Study, record: RunRecord) -> None:
-    for words, expected in (
+def test_a_mistake_is_one_line_and_nothing_is_answered(study: Study) -> None:
+    done = predicted(study, "zzz", given="goal\n")
+    assert_one_line(done, "no run 'zzz' in results")
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
         ([], "predict: name one run"),
         (["one", "two", "three"], "predict: name one run"),
-        (["zzz"], "no run 'zzz' in results"),
-        (["latest", "results=elsewhere"], "in elsewhere"),
+        (["latest", "results=elsewhere"], "no finished run in elsewhere kept its weights"),
         (["latest", "nowhere.txt"], "cannot read nowhere.txt: No such file or directory"),
         (["latest", "."], "cannot read .: Is a directory"),
         (["latest", "text=yes"], "predict: text=yes: choose one of: false, true"),
         (["latest", "resulst=x"], "predict: unknown argument 'resulst=x': did you mean 'results'?"),
+        (["latest", "-q"], "predict: unknown argument '-q': choose one of: device, results, text"),
         (["latest", "device="], "predict: device needs a value"),
-        ([record.run_id, "device=warp"], "device=warp cannot be used"),
-    ):
-        done = predicted(study, *words, given="goal\n")
-        assert_one_line(done, expected)
-        assert done.stdout == b""
+        (["latest", "corpus/test.jsonl", "device=warp"], "device=warp cannot be used"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_read(
+    words: list[str], expected: str, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study.folder)
+    with pytest.raises(UserError) as caught:
+        predict(words)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def copied(study: Study, folder: Path, **changes: str) -> Study:
