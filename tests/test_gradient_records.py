@@ -70,7 +70,7 @@ def test_it_adds_to_the_record_and_changes_nothing_else(study: Study) -> None:
 
 @pytest.mark.parametrize("task", ["data=adding", "data=copy"])
 def test_other_tasks_have_it_too(study: Study, task: str) -> None:
-    probe = {"data.length": "8", "data.size": "40", "data.max_length": "100"}
+    probe = {"data.length": "21", "data.size": "40", "data.max_length": "100"}
     base = [word for word in study.overrides(*LAST) if not word.startswith("data")]
     record = bench.run([*base, task, *(f"{key}={value}" for key, value in probe.items()), "model=lstm", FLOW])
     assert record.status is Status.FINISHED, record.error_message

@@ -213,7 +213,7 @@ def test_one_step_out_of_line_moves_no_slope() -> None:
 
 
 def test_what_has_underflowed_or_never_was_counts_for_nothing() -> None:
-    vanishing = np.concatenate([0.1 ** np.arange(20.0), np.zeros(30)])
+    vanishing = np.concatenate([0.1 ** np.arange(20.0), np.zeros(20)])
     assert decay_per_step(relative(vanishing[None])) == pytest.approx(0.1, rel=1e-9)
     assert len(curve(relative(vanishing[None]))) == 20
     unread = np.array([[0.0, 1.0, 1.0], [1.0, 0.5, 0.25], [1.0, 0.5, np.nan]])

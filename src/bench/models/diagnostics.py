@@ -99,7 +99,7 @@ def spectrum(direction: nn.Module) -> tuple[float | None, float | None]:
     weight = dict(direction.named_parameters()).get("weight_hh_l0")
     if weight is None:
         return None, None
-    blocks = weight.detach().cpu().double().split(weight.shape[1])
+    blocks = weight.detach().cpu().double().chunk(len(weight) // weight.shape[1])
     sigma = max(float(torch.linalg.matrix_norm(block, 2)) for block in blocks)
     radius = max(float(torch.linalg.eigvals(block).abs().max()) for block in blocks)
     return sigma, radius
@@ -240,7 +240,7 @@ def by_distance(norms: Tensor, lengths: Tensor) -> Floats:
     """From positions to distances from each text's own last token. (time, batch) → (batch, time), NaN where none is."""
     places = lengths[:, None] - 1 - torch.arange(len(norms))
     found = norms.T.gather(1, places.clamp(min=0)).masked_fill(places < 0, torch.nan)
-    return found.detach().numpy()  # type: ignore[no-any-return]
+    return found.detach().numpy()
 
 
 def _stacked(parts: Sequence[Floats]) -> Floats:

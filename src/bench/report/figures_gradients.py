@@ -38,7 +38,7 @@ def gradient_flow(curves: pd.DataFrame, arms: Sequence[str], texts: int) -> Figu
         f"Gradient left, by distance from the text's end: n = {plural(runs, 'curve')} of {plural(texts, 'text')} each",
         "Line: median over texts of the norm of ∂L/∂h, the loss gradient in the state after a token, over that at the "
         "text's last token; band: quartiles. A falling line vanishes, a rising one explodes; a straight one does so by "
-        "the same factor at each token. Named cell state: ∂L/∂c, the LSTM's error carousel. Less than 1e-12 is not "
+        "the same factor at each token. Named c: ∂L/∂c, the LSTM's error carousel. Less than 1e-12 is not "
         f"drawn. All panels have the same scales.{left_out}",
         "Gradient left at the farthest distance: " + "; ".join(_spoken(drawn)) + ".",
         in_panels(_chart(_arms(drawn, arms), drawn), names, height=_HEIGHT).resolve_scale(x="shared", y="shared"),
@@ -49,7 +49,7 @@ def gradient_flow(curves: pd.DataFrame, arms: Sequence[str], texts: int) -> Figu
 def _series(curves: pd.DataFrame) -> list[str]:
     """The arm's name for ∂L/∂h, and one of its own for ∂L/∂c."""
     pairs = zip(curves["arm"], curves["state"], strict=True)
-    return [str(arm) if state == HIDDEN else f"{arm} (cell state)" for arm, state in pairs]
+    return [str(arm) if state == HIDDEN else f"{arm}, c" for arm, state in pairs]
 
 
 def _panels(curves: pd.DataFrame) -> list[str]:

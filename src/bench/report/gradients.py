@@ -14,7 +14,7 @@ from bench.report.document import Block, Document, Listing, Plot, Prose, Section
 from bench.report.figures_gradients import gradient_flow as drawn_flow
 from bench.report.figures_panels import unique, with_task
 from bench.report.frames import Shown, of_frame
-from bench.report.numbers import number
+from bench.report.numbers import known, number
 
 _CLAIM = (
     "Claim: in a simple recurrent network the gradient vanishes (or explodes) on its way back through a text; gates, "
@@ -130,7 +130,7 @@ def answers(numbers: pd.DataFrame, moment: str) -> list[str]:
 
 def _rates(row: Mapping[Hashable, object]) -> list[str]:
     parts = [f"{_rate(row['decay'], row['half_life'])} in {row['arm']}"]
-    if pd.notna(row["carousel_decay"]):
+    if known(row["carousel_decay"]):
         parts.append(f"{_rate(row['carousel_decay'], row['carousel_half_life'])} in its cell state")
     return parts
 

@@ -113,7 +113,7 @@ def relative(norms: Floats) -> Floats:
     """
     reached = norms[:, ~np.isnan(norms).any(axis=0)]
     counted = reached[reached[:, 0] > 0]
-    return counted / counted[:, :1]  # type: ignore[no-any-return]
+    return counted / counted[:, :1]
 
 
 def decay_per_step(shares: Floats) -> float | None:
