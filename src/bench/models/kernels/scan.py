@@ -9,8 +9,9 @@ forces them to be taken one by one (Blelloch 1990; Martin & Cundy 2018). Here ti
 
 With B = √(T / 2) that is about 2 √(2 T) operators in a row instead of T, and three times the arithmetic of a plain loop
 whatever the length; doubling would take log₂ T rounds, each over all steps. On a CPU, where a step of many texts and
-units is work enough for an operator of its own, one block holds all steps, and nothing is done twice. Decays between 0 and 1 are only multiplied,
-never divided or taken logarithms of, so that nothing overflows and a decay of 0 is as good as any.
+units is work enough for an operator of its own, one block holds all steps, and nothing is done twice. Decays between 0
+and 1 are only multiplied, never divided or taken logarithms of, so that nothing overflows and a decay of 0 is as good
+as any.
 
 The derivative is a linear recurrence again, with the same decays, read from the other end. Calls go through
 `torch.ops.bench.scan_forward` and `scan_backward`, so that a profile shows what ran.
