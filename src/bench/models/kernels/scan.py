@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-_WIDE = 1024  # values of a step
+_WIDE = 4096  # values of a step, from which one block was faster on one thread (docs/scan.md)
 
 _LIBRARY = torch.library.Library("bench", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("scan_forward(Tensor decay, Tensor entry, bool reverse) -> Tensor")  # type: ignore[no-untyped-call]
