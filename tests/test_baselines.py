@@ -20,7 +20,7 @@ from bench.compose import compose
 from bench.config import Cell, ModelConfig, Pooling
 from bench.declarations import BASELINES
 from bench.errors import UserError
-from bench.models.baselines import AttentionEncoder, AttentionLayer, sinusoids
+from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, AttentionLayer, sinusoids
 from bench.models.encoder import TextClassifier
 from bench.models.sizes import (
     attended_length,
@@ -36,6 +36,7 @@ from tests.test_padding import WORDS, batch_of, texts_strategy
 from tests.test_pairing import PROTOCOL, record
 from tests.test_pairing import study as pairs_in
 
+ENCODERS = tuple(BASELINE_ENCODERS)  # of baselines that read word vectors: linear has a test of its own
 POOLINGS: list[Pooling] = ["last", "mean", "max", "attention"]
 
 
@@ -50,7 +51,7 @@ def classifier(cell: Cell, pooling: Pooling = "mean", num_layers: int = 1, dimen
 @given(
     texts=texts_strategy,
     padding=st.integers(0, 6),
-    cell=st.sampled_from(BASELINES),
+    cell=st.sampled_from(ENCODERS),
     pooling=st.sampled_from(POOLINGS),
     num_layers=st.integers(1, 3),
 )
@@ -64,7 +65,7 @@ def test_padding_and_company_change_no_logit(
 
 
 @settings(max_examples=40, deadline=None)
-@given(texts=texts_strategy, cell=st.sampled_from(BASELINES), pooling=st.sampled_from(POOLINGS))
+@given(texts=texts_strategy, cell=st.sampled_from(ENCODERS), pooling=st.sampled_from(POOLINGS))
 def test_padding_changes_no_gradient(texts: list[list[int]], cell: Cell, pooling: Pooling) -> None:
     gradients = []
     for padding in (0, 7):
@@ -75,7 +76,7 @@ def test_padding_changes_no_gradient(texts: list[list[int]], cell: Cell, pooling
         torch.testing.assert_close(first, second, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("cell", BASELINES)
+@pytest.mark.parametrize("cell", ENCODERS)
 def test_the_last_state_is_that_of_the_last_valid_token(cell: Cell) -> None:
     network = classifier(cell, "last")
     tokens, lengths = batch_of([[3, 4, 5], [6]], padding=2)
@@ -132,7 +133,7 @@ def test_positions_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("dimension", [4, 6])
 @pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("cell", BASELINES)
+@pytest.mark.parametrize("cell", ENCODERS)
 def test_closed_formulas_count_every_parameter(cell: Cell, num_layers: int, dimension: int, pooling: Pooling) -> None:
     network = classifier(cell, pooling, num_layers, dimension)
     model = ModelConfig(cell=cell, hidden_size=6, num_layers=num_layers, bidirectional=True, pooling=pooling)
@@ -265,6 +266,32 @@ def test_one_run_of_a_baseline_stands_beside_cells_of_one_direction_and_of_both(
     ]
 
 
+def test_a_linear_model_stands_beside_cells_of_all_vectors_recipes_and_readings() -> None:
+    linear = record(
+        "linear", model__kernel="torch", model__hidden_size=1, model__dropout=0.0, hidden_size_resolved=None,
+        embedding_dimension=None, training__epochs=1, training__batch_size=1, training__learning_rate=1.0,
+        embedding__dimension=1, model__inverse_regularisation="1.0",
+    )  # fmt: skip
+    plain = [record(cell) for cell in ("gru", "lstm")]
+    other = [
+        record(cell, model__pooling="last", embedding__name="glove", embedding_fingerprint="g", training__epochs=99)
+        for cell in ("gru", "lstm")
+    ]
+    found = pairs_in(linear, *plain, *other)
+    assert found.arms == ("linear", "gru", "lstm")
+    assert found.apart == ()
+    assert {frozenset(ids) for ids in runs_by_scene(found, "width")} == {
+        frozenset({linear.run_id, *(run.run_id for run in runs)}) for runs in (plain, other)
+    }
+
+
+def test_a_linear_model_of_other_texts_stands_apart() -> None:
+    linear = record("linear", model__kernel="torch", hidden_size_resolved=None, data__max_length=17)
+    found = pairs_in(linear, record("gru"), record("lstm"))
+    assert "linear" not in found.arms
+    assert [entry.run_ids for entry in found.apart] == [(linear.run_id,)]
+
+
 def test_attention_of_equal_size_keeps_its_own_directions() -> None:
     sized = [
         record("attention", hidden_size_resolved=width, model__match="parameters", model__bidirectional=both)
@@ -290,24 +317,24 @@ def test_the_headline_stays_where_gru_and_lstm_meet() -> None:
 
 def test_baselines_go_through_a_sweep_and_into_the_report(study: Study) -> None:
     asked = study.overrides("training.epochs=1", "protocol.looks=[2,3]", "protocol.uncommitted=allow")
-    swept_cells = {"bag", "rnn", "gru", "lstm", "attention"}
-    grid = ["model=bag,rnn,gru,lstm,attention", "seed=0"]
-    swept = study.command("-m", *asked, *grid, "+sweep.name=five")
+    models = {"linear", "bag", "rnn", "gru", "lstm", "attention"}
+    swept = study.command("-m", *asked, f"model={','.join(models)}", "seed=0", "+sweep.name=six")
     assert swept.returncode == 0, swept.stdout + swept.stderr
     records = study.records()
-    assert Counter(run.config["model.cell"] for run in records) == dict.fromkeys(swept_cells, 1)
+    assert Counter(run.config["model.cell"] for run in records) == dict.fromkeys(models, 1)
     for run in records:
         cell = run.config["model.cell"]
-        assert run.parameters_recurrent == 0 if cell == "bag" else run.parameters_recurrent > 0
-        assert (run.flops_per_token == 0) is (cell == "bag")
+        assert (run.parameters_recurrent == 0) is (cell in ("bag", "linear"))
+        assert (run.flops_per_token == 0) is (cell in ("bag", "linear"))
         assert run.kernel == "torch" or cell not in BASELINES
-    report = study.command("report", "sweep=five", f"results={study.results}")
+    report = study.command("report", "sweep=six", f"results={study.results}")
     assert report.returncode == 0, report.stdout + report.stderr
-    folder = study.results / "reports" / "five"
+    folder = study.results / "reports" / "six"
     frontier = pd.read_csv(folder / "tables" / "pareto_parameters.csv").set_index("arm").cost
-    assert set(frontier.index) == swept_cells
-    assert frontier["bag"] == 0 < frontier.drop("bag").min()
+    assert set(frontier.index) == models
+    assert set(pd.read_csv(folder / "tables" / "pareto_seconds.csv").arm) == models
+    assert frontier["bag"] == frontier["linear"] == 0 < frontier.drop(["bag", "linear"]).min()
     (figure,) = (folder / "figures").glob("pareto-parameters-recurrent*.svg")
     assert "attention" in figure.read_text()
     judged = pd.read_csv(folder / "tables" / "judged.csv")
-    assert set(judged.baseline) | set(judged.alternative) == swept_cells
+    assert set(judged.baseline) | set(judged.alternative) == models

@@ -349,6 +349,7 @@ def test_settings_of_duels_are_no_part_of_a_run(study: Study) -> None:
         ),
         (["duel.batch_sizes=[500]", "duel.lengths=[3]"], "90 training texts, fewer than a batch of 500"),
         (["model=gru,bag", "duel.kernels=[step]"], "model=bag does not recur, so it has no kernel 'step'"),
+        (["model=gru,linear"], "model=linear is not trained in steps, so a duel has nothing to time: leave it out"),
         (["model=gru,attention", "duel.widths=[6]"], "attention divides its width among model.heads=4"),
         (["model.hidden_size=64"], "use duel.widths=[...]"),
         (["training.batch_size=8"], "use duel.batch_sizes=[...]"),

@@ -46,7 +46,9 @@ ABSENT = {
     "embedding_coverage_tokens", "gpu_model", "gpu_driver", "dirty_hash", "commit", "seconds_to_target",
     "epochs_to_target", "resumed_from", "resumed_epochs", "embedding_origin", "embedding_words_exact",
     "embedding_words_other_case", "embedding_words_subwords", "embedding_words_drawn", "peak_gpu_memory_bytes",
-    "peak_gpu_memory_reserved_bytes", "timing_disturbed",
+    "peak_gpu_memory_reserved_bytes", "timing_disturbed", "inverse_regularisation", "test_mean_squared_error",
+    "test_solved_fraction",
+    "test_tokens", "validation_mean_squared_error",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def leaky_step(inputs, state, weight_hidden, bias_hidden, leak):
     candidate = torch.tanh(inputs + hidden @ weight_hidden.T + bias_hidden)
     return (torch.lerp(hidden, candidate, torch.sigmoid(leak).expand_as(hidden)),)
 """
-BARE = EQUATIONS.replace("return (torch", "return torch").replace("(hidden),)", "(hidden))")
+BARE = EQUATIONS.replace("return (torch", "return torch").replace(")),)", "))")
 RUN = """\
 import json, sys
 import bench

@@ -82,13 +82,3 @@ def test_every_other_corpus_of_the_mirror_trains_with_random_vectors(
     assert record["embedding_dimension"] == 32
     assert record["test_accuracy"] > 1.1 * record["majority_share"]
     assert record["duplicates_train"] is not None
-
-
-def test_tagging_is_refused_in_one_line_until_it_can_be_trained(
-    study: Study, real_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BENCH_DATA", str(real_data))
-    done = study.command("model=gru", "data=pos", "logger=none")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "data=pos has a label for every word" in done.stderr

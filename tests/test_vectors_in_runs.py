@@ -340,7 +340,8 @@ IDLE = [
     ((), ("embedding.case_fallback=false", "embedding.subwords=false", "embedding.shuffle=true",
           "embedding.algorithm=cbow", "embedding.window=2", "embedding.passes=9", "data.validation_fraction=0.3",
           "data.length=7", "data.test_length=8", "data.size=99", "data.probe_seed=4", "embedding.url=http://x",
-          "embedding.member=x", "embedding.package=x", "embedding.files=[x]")),
+          "embedding.member=x", "embedding.package=x", "embedding.files=[x]", "embedding.open_vocabulary=true",
+          "data.tolerance=0.5")),
     (("embedding=glove",), ("embedding.algorithm=cbow", "embedding.window=2", "embedding.subwords=false")),
     (("embedding.norm=1",), ("embedding.scale=0.5",)),
     (TRAINED, ("embedding.subwords=false",)),
@@ -348,7 +349,8 @@ IDLE = [
 AT_WORK = [
     ((), ("embedding.scale=0.5", "embedding.norm=2", "embedding.trainable=false", "embedding.trainable=after_1_epochs",
           "embedding.trainable=after_2_epochs")),
-    (("embedding=glove",), ("embedding.case_fallback=false", "embedding.shuffle=true")),
+    (("embedding=glove",), ("embedding.case_fallback=false", "embedding.shuffle=true",
+                            "embedding.open_vocabulary=true")),
     (TRAINED, ("embedding.algorithm=cbow", "embedding.window=2", "embedding.passes=9", "embedding.shuffle=true")),
     ((*TRAINED, "embedding=fasttext"), ("embedding.subwords=false",)),
 ]  # fmt: skip
@@ -381,9 +383,3 @@ def test_a_key_with_an_effect_names_another_run(study: Study, chosen: tuple[str,
 def test_the_share_set_aside_counts_where_there_is_no_dev_split(study: Study) -> None:
     (study.data / "dev.jsonl").unlink()
     assert resolved(study).run_id != resolved(study, "data.validation_fraction=0.3").run_id
-
-
-def test_a_corpus_of_labelled_words_is_refused_in_one_line(study: Study) -> None:
-    with pytest.raises(UserError, match=r"not part of this version: 'python -m bench fetch data=\w+' gets") as error:
-        resolved(study, "data.task=tagging")
-    assert "\n" not in str(error.value)

@@ -27,7 +27,8 @@ Kernel = Literal["torch", "step"]  # executions of a recurrence
 Cell = Annotated[str, AfterValidator(check_cell)]  # or a baseline, which does not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
-Probe = Literal["parity", "anbn", "negation", "agreement"]
+Probe = Literal["parity", "anbn", "negation", "agreement", "adding", "copy"]
+Task = Literal["classification", "tagging", "regression"]
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -58,7 +59,7 @@ class ModelConfig:
     recurrent_dropout: Probability = 0.0
     variational: bool = False
     ngrams: Annotated[int, Field(ge=1, le=4)] = 2
-    minimum_texts: Count = 1
+    minimum_texts: Count = 2
     inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
         default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
     )
@@ -66,10 +67,12 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class DataConfig:
-    """A labelled corpus: where it is found or how it is generated, and how its texts become tokens."""
+    """A labelled corpus: where it is found or how it is generated, what is asked, how its texts become tokens."""
 
     name: Annotated[str, Field(min_length=1)]
-    task: Literal["classification", "tagging"] = "classification"
+    task: Task = "classification"
+    inputs: Literal["words", "numbers"] = "words"
+    tolerance: Positive | None = None
     probe: Probe | None = None
     length: Annotated[int, Field(ge=1, le=100_000)] | None = None
     test_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -110,7 +113,7 @@ class DataConfig:
 class EmbeddingConfig:
     """Word vectors: drawn at random, read from a file, or trained on the training part."""
 
-    name: Literal["random", "word2vec", "glove", "fasttext", "navec"]
+    name: Literal["random", "word2vec", "glove", "fasttext", "navec", "numbers"]
     source: Literal["file", "train"] = "file"
     dimension: Count | None = None
     path: str | None = None
@@ -124,6 +127,7 @@ class EmbeddingConfig:
     norm: Positive | None = None
     case_fallback: bool = True
     subwords: bool = True
+    open_vocabulary: bool = False
     shuffle: bool = False
     algorithm: Literal["skipgram", "cbow"] = "skipgram"
     window: Annotated[int, Field(ge=1, le=100)] = 5
@@ -391,6 +395,7 @@ def _check_combinations(config: BenchConfig) -> None:
             f"protocol.looks={config.protocol.looks}: planned numbers of seeds, from 2 upwards, each larger than the "
             "one before, such as protocol.looks=[5,10]"
         )
+    _check_task(config)
     _check_inputs(config.data, config.embedding)
 
 
@@ -419,8 +424,31 @@ def _check_heads(model: ModelConfig) -> None:
         )
 
 
+def _check_task(config: BenchConfig) -> None:
+    """What can be asked of a model with these data."""
+    data, task = config.data, config.data.task
+    of_probe: Task = {"adding": "regression", "copy": "tagging"}.get(str(data.probe), "classification")  # type: ignore[assignment]
+    if data.probe is not None and task != of_probe:
+        raise UserError(f"data.task={task}: data.probe={data.probe} is a {of_probe} task: use data.task={of_probe}")
+    if config.model.output == "sigmoid" and task != "classification":
+        raise UserError(f"model.output=sigmoid is for two classes, not for data.task={task}: use model.output=softmax")
+    if data.tokens == "char" and (task == "tagging" or data.inputs == "numbers"):
+        what = (
+            "data.task=tagging labels whole words" if task == "tagging" else "data.inputs=numbers reads whole numbers"
+        )
+        raise UserError(f"data.tokens=char divides words, and {what}: use data.tokens=word")
+    if task == "regression" and data.labels is not None:
+        raise UserError("data.labels names classes, and data.task=regression has numbers: use data.labels=null")
+    if task == "regression" and data.tolerance is None:
+        raise UserError("data.task=regression: set data.tolerance=NUMBER, the error below which an answer is right")
+    if task == "regression" and config.protocol.metric == "macro_f1":
+        raise UserError("protocol.metric=macro_f1 needs classes, and data.task=regression has none: use accuracy")
+
+
 def _check_inputs(data: DataConfig, embedding: EmbeddingConfig) -> None:
     """Rules that span several keys of a corpus, or of word vectors."""
+    if embedding.name == "numbers" and data.inputs != "numbers":
+        raise UserError("embedding.name=numbers reads numbers, and texts are words: use embedding=random")
     if embedding.name == "random" and embedding.path is not None:
         raise UserError(
             "embedding.path means nothing to random vectors: add embedding=glove, word2vec, fasttext or navec"

@@ -140,9 +140,10 @@ def _time_ratio(pairs: Pairs, case: Case | None) -> Interval | None:
 
 
 def _population(pairs: Pairs, sample: Sample, alpha: float) -> Interval | None:
-    """For new seeds and new texts; only for accuracy, which is a mean over texts."""
+    """For new seeds and new texts; only for accuracy that is a mean over texts: tokens of a text do not come alone."""
     correct = _correctness(pairs)
-    if pairs.metric != "accuracy" or correct is None or len(correct[0]) < 2:
+    by_token = pairs.runs[0].get("test_tokens", np.array([math.nan]))[0] > 0
+    if pairs.metric != "accuracy" or correct is None or len(correct[0]) < 2 or by_token:
         return None
     low, high = statistics.population_interval(*correct, alpha)
     return Interval(estimate=sample.mean, low=100 * low, high=100 * high)

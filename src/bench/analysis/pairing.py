@@ -21,6 +21,7 @@ from bench.analysis.merging import without_conflicts
 from bench.analysis.scenes import MATCHINGS, Scene, beside_cells, by_matching, dataset_names, numbered, scenes_of
 from bench.analysis.tuned import as_searched, budget_columns, largest_budget, why_apart, without_trials
 from bench.config import ProtocolConfig
+from bench.errors import UserError
 from bench.runs.identity import science_columns
 from bench.runs.record import Status
 
@@ -30,8 +31,8 @@ _RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension",
 _MEASURED = (
     "run_id", "execution_id", "seed", "validation_accuracy", "train_seconds", "inference_milliseconds_p50",
     "tokens_per_second", "parameters_total", "parameters_recurrent", "flops_per_token", "peak_memory_bytes",
-    "hardware_key", "train_texts", "test_texts", "classes", "test_correct", "test_by_length", "validation_curve",
-    "data.target_accuracy", "kernel", "timing_disturbed",
+    "hardware_key", "train_texts", "test_texts", "test_tokens", "classes", "test_correct", "test_by_length",
+    "validation_curve", "data.target_accuracy", "kernel", "timing_disturbed",
 )  # fmt: skip
 _RENAMED = {
     "test_accuracy": "accuracy", "test_macro_f1": "macro_f1", "test_log_loss": "log_loss",
@@ -217,14 +218,29 @@ def _why_alone(run: pd.Series, runs: pd.DataFrame, held: Sequence[str]) -> str:
 
 
 def _metrics(runs: pd.DataFrame, protocol: ProtocolConfig) -> dict[str, str]:
-    """The primary metric of each dataset: macro F1 where the largest class is over three times the smallest."""
+    """The primary metric of each dataset: macro F1 where the largest class is over three times the smallest.
+
+    Taggers are told by their accuracy, however rare some tags are; of numbers, accuracy is the share that is solved.
+    Raises: `UserError` if a metric is asked for that a task does not have.
+    """
+    first = runs.drop_duplicates("dataset").set_index("dataset")
     if protocol.metric != "auto":
+        _check_metric(first, protocol.metric)
         return dict.fromkeys(runs.dataset.unique(), protocol.metric)
     chosen = {}
-    for dataset, confusion in runs.drop_duplicates("dataset").set_index("dataset").test_confusion.items():
-        sizes = [sum(row) for row in json.loads(confusion)] if isinstance(confusion, str) else [1]
+    for dataset, run in first.iterrows():
+        confusion, by_text = run.test_confusion, str(run.get("data.task")) != "tagging"
+        sizes = [sum(row) for row in json.loads(confusion)] if isinstance(confusion, str) and by_text else [1]
         chosen[str(dataset)] = "macro_f1" if max(sizes) > 3 * min(sizes) else "accuracy"
     return chosen
+
+
+def _check_metric(runs: pd.DataFrame, metric: str) -> None:
+    """runs: one of each dataset, which is their index."""
+    if metric == "macro_f1" and (lacking := runs.index[runs.test_macro_f1.isna()].tolist()):
+        raise UserError(
+            f"protocol.metric=macro_f1 needs classes, and data={lacking[0]} has numbers: use protocol.metric=auto"
+        )
 
 
 def _tidy(runs: pd.DataFrame, metrics: dict[str, str], scenes: Sequence[Scene] = ()) -> pd.DataFrame:

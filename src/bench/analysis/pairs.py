@@ -17,7 +17,7 @@ from bench.config import ProtocolConfig
 
 Side = dict[str, np.ndarray]  # columns of `Study.runs`, one element a seed
 LARGE_TEST_SET = 7_600  # texts, from which half a point matters
-_NUMBERS = ("quality", "train_seconds", "test_texts", "parameters_recurrent", "timing_disturbed")
+_NUMBERS = ("quality", "train_seconds", "test_texts", "test_tokens", "parameters_recurrent", "timing_disturbed")
 _OTHERS = ("seed", "run_id", "hardware_key", "dataset", "test_correct", "kernel")
 _QUESTION = ("gru", "lstm")  # where both are there, other cells stand beside the question
 
@@ -85,9 +85,10 @@ class Pairs:
 
     @property
     def resolution(self) -> float:
-        """Points that one text of the test split is worth."""
-        texts = float(self.runs[0]["test_texts"][0])
-        return 100 / texts if texts > 0 else 0.0
+        """Points that one label of the test split is worth: of a text, or of a token."""
+        tokens = self.runs[0].get("test_tokens", np.array([math.nan]))[0]
+        labels = float(tokens if tokens > 0 else self.runs[0]["test_texts"][0])
+        return 100 / labels if labels > 0 else 0.0
 
 
 def ladder_of(protocol: ProtocolConfig) -> Ladder:

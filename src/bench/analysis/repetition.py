@@ -15,6 +15,7 @@ from bench.runs.record import RunRecord, Status
 
 QUALITY = (
     "test_accuracy", "test_macro_f1", "test_log_loss", "test_calibration_error", "test_confusion", "test_correct",
+    "test_mean_squared_error", "validation_mean_squared_error",
     "test_by_length", "validation_accuracy", "validation_macro_f1", "validation_log_loss", "train_accuracy",
     "generalisation_gap", "best_epoch", "epochs_run",
 )  # fmt: skip

@@ -63,9 +63,7 @@ def beside_cells(runs: pd.DataFrame, held: Sequence[str]) -> pd.DataFrame:
     beside = runs[~runs["model.cell"].isin(BASELINES)]
     for cell in BASELINES:
         repeated = [
-            _once_for_each(
-                own, beside, [name for name in held if means_nothing(name, cell, str(match))]
-            )
+            _once_for_each(own, beside, [name for name in held if means_nothing(name, cell, str(match))])
             for match, own in runs[runs["model.cell"] == cell].groupby("model.match")
         ]
         beside = pd.concat([table for table in (beside, *repeated) if len(table)], ignore_index=True)

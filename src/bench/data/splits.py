@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 CHUNK_TEXTS = 4_096
+IGNORED = -100  # a label that is not judged; the one that PyTorch's cross-entropy leaves out
 
 
 class Streamed(Sequence[str]):
@@ -59,7 +60,7 @@ class Streamed(Sequence[str]):
 
 @dataclass(frozen=True)
 class Tags:
-    """A class for each word of each text. values: (words,) int64, positions in `Corpus.label_names`;
+    """A class for each word of each text. values: (words,) int64, positions in `Corpus.label_names` or `IGNORED`;
     offsets: (texts + 1,) int64, where each text's words begin."""
 
     values: npt.NDArray[np.int64]
@@ -77,12 +78,12 @@ class Tags:
 class Split:
     """The texts of one split, each with its class index and its id.
 
-    labels: (texts,) int64, positions in `Corpus.label_names`; none where words have `tags` instead: a text is then its
-    words joined by one blank each.
+    labels: (texts,) int64, positions in `Corpus.label_names`, or float64, the numbers of a regression; none where words
+    have `tags` instead: a text is then its words joined by one blank each.
     """
 
     texts: Sequence[str]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     ids: Sequence[str]
     tags: Tags | None = None
 

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -19,6 +18,7 @@ from bench.duels.plan import Contestant
 from bench.errors import UserError
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
+from bench.models.tasks import task_of
 from bench.runs.contention import thread_seconds
 from bench.runs.identity import ResolvedRun
 
@@ -47,6 +47,7 @@ class Trainee:
             classes=classes,
             seed=config.seed,
             kernel=contestant.kernel,
+            task=task_of(config.data),
         )
         recipe = replace(config.training, schedule="constant", warmup_fraction=0.0)
         self.module = Classifier(network, recipe, classes, 1, config.seed).to(device).train()
@@ -64,9 +65,7 @@ class Trainee:
         self._optimizer.zero_grad()
         context = torch.autocast(batch.tokens.device.type, torch.bfloat16) if self._mixed else nullcontext()
         with context:
-            logits = self.module.network(batch.tokens, batch.lengths)
-            losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
-            loss = (losses * batch.weights).sum()
+            loss = self.module.training_loss(batch)
         if batch.tokens.device.type == "cpu" and not bool(torch.isfinite(loss)):  # as runs look at it
             raise UserError(f"the loss of {self._named} became {loss.item()}: lower training.learning_rate")
         loss.backward()  # type: ignore[no-untyped-call]

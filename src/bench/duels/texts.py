@@ -24,13 +24,14 @@ class EqualTexts:
             raise UserError(_too_few(texts, setting, corpus, len(rows)))
         self._batch_size = setting.batch_size
         self._rows = generator(seed, "order").permutation(rows)
-        self._dataset = BatchDataset(replace(texts, max_length=setting.length))
+        cut = replace(texts, max_length=setting.length)
+        self._dataset, self._judged = BatchDataset(cut), cut.judged
 
     def batch(self, number: int) -> Batch:
         """The batch of a round, (batch_size, length) tokens. number: of the round, counted over the whole duel."""
         batches = len(self._rows) // self._batch_size
         start = number % batches * self._batch_size
-        return self._dataset[share_of(self._rows[start : start + self._batch_size], 0, 1)]
+        return self._dataset[share_of(self._rows[start : start + self._batch_size], 0, 1, self._judged)]
 
 
 def _too_few(texts: Texts, setting: Setting, corpus: str, found: int) -> str:

@@ -28,14 +28,14 @@ _SUFFIXES = (".txt", ".vec", ".bin", ".npy", ".tar", ".zip")  # of vector files,
 
 
 def find_vectors(embedding: EmbeddingConfig, *, download: bool = True) -> VectorFile | None:
-    """The file that `embedding` names; None for random vectors and for those that are trained here. Imports no torch.
+    """The file that `embedding` names; None for random vectors, numbers, and what is trained here. Imports no torch.
 
     A file of another format than these vectors come in, or of another dimension than `embedding.dimension`, is passed
     over. One that `embedding.path` names may have any format.
     download: whether the official file may be fetched.
     Raises: `UserError`, one line, within three seconds also where nothing can be reached.
     """
-    if embedding.name == "random" or embedding.source == "train":
+    if embedding.name in ("random", "numbers") or embedding.source == "train":
         return None
     if embedding.path is not None:
         return _named(embedding, Path(embedding.path).expanduser())

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.config import EmbeddingConfig
 from bench.embeddings.formats.kinds import open_vectors
+from bench.embeddings.numbers import number_vectors
 from bench.embeddings.trained import train_vectors
 from bench.embeddings.vectors import VectorFile, WordVectors
 from bench.seeds import generator
@@ -59,9 +60,11 @@ def build_table(
     the training texts as `train_vectors` reads them.
     A word is looked up as written, then in other case (`case_fallback`), then made of its n-grams (`subwords`). One
     that is not found gets the vector it would have under `embedding=random`: normal, standard deviation `scale`, from
-    the `vectors` stream of the seed.
+    the `vectors` stream of the seed. With `embedding.name=numbers` words are numbers (`number_vectors`).
     Raises: `UserError` if the file cannot be read, or gensim is needed and absent.
     """
+    if embedding.name == "numbers":
+        return EmbeddingTable(number_vectors(words, SPECIAL_ROWS))
     dimension = file.dimension if file else embedding.dimension
     if dimension is None:
         raise ValueError("vectors without a file need embedding.dimension")
@@ -101,12 +104,7 @@ def _fill(values: np.ndarray, vectors: WordVectors, words: Sequence[str], embedd
 
     Returns: (words,) int8, each word's `_Way`.
     """
-    rows = vectors.find(words)
-    ways = np.where(rows >= 0, _Way.EXACT, _Way.DRAWN).astype(np.int8)
-    if embedding.case_fallback:
-        missing = np.flatnonzero(rows < 0)
-        rows[missing] = _find_other_case(vectors, [words[k] for k in missing.tolist()])
-        ways[missing[rows[missing] >= 0]] = _Way.OTHER_CASE
+    rows, ways = _find(vectors, words, embedding)
     found = np.flatnonzero(rows >= 0)
     values[found] = vectors.values(rows[found])
     missing = np.flatnonzero(rows < 0)
@@ -116,6 +114,24 @@ def _fill(values: np.ndarray, vectors: WordVectors, words: Sequence[str], embedd
         values[missing[has_any]] = made[has_any]
         ways[missing[has_any]] = _Way.SUBWORDS
     return ways
+
+
+def has_vector(embedding: EmbeddingConfig, file: VectorFile, words: Sequence[str]) -> np.ndarray:
+    """(words,) bool: which of them the file has, as written or, with `case_fallback`, in other case."""
+    rows, _ = _find(open_vectors(file), words, embedding)
+    found: np.ndarray = rows >= 0
+    return found
+
+
+def _find(vectors: WordVectors, words: Sequence[str], embedding: EmbeddingConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(words,) int64 rows in the file, negative where it has none;  (words,) int8, each word's `_Way`."""
+    rows = vectors.find(words)
+    ways = np.where(rows >= 0, _Way.EXACT, _Way.DRAWN).astype(np.int8)
+    if embedding.case_fallback:
+        missing = np.flatnonzero(rows < 0)
+        rows[missing] = _find_other_case(vectors, [words[k] for k in missing.tolist()])
+        ways[missing[rows[missing] >= 0]] = _Way.OTHER_CASE
+    return rows, ways
 
 
 def _find_other_case(vectors: WordVectors, words: Sequence[str]) -> np.ndarray:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-)
 
 from bench.config import TrainingConfig
 from bench.data.batches import Batch
@@ -26,67 +17,12 @@ from bench.distributed import gather
 from bench.errors import DivergedError
 from bench.models.encoder import RecurrentEncoder, TextClassifier
 from bench.models.lookup import clip_gradients
+from bench.models.quality import Predictions, SplitQuality
 from bench.seeds import integer
 
 
-@dataclass(frozen=True)
-class SplitQuality:
-    """Quality on one split. Fractions of 1; log_loss in nats per text; confusion rows are true classes."""
-
-    accuracy: float
-    macro_f1: float
-    log_loss: float
-    calibration_error: float
-    confusion: list[list[int]]
-
-
-class QualityMetrics(nn.Module):
-    """torchmetrics over one pass of a split, exact over any number of processes."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
-        self.macro_f1 = MulticlassF1Score(classes, average="macro")
-        self.calibration_error = MulticlassCalibrationError(classes, n_bins=15)
-        self.confusion = MulticlassConfusionMatrix(classes)
-        self.log_loss = MeanMetric()
-
-    def update(self, logits: Tensor, batch: Batch) -> None:
-        """Add one batch. logits: (batch, classes); texts of weight 0 do not count."""
-        counted = batch.weights > 0
-        logits, labels = logits[counted].float(), batch.labels[counted]
-        if len(labels) == 0:
-            return
-        probabilities = logits.softmax(dim=1)
-        for metric in (self.accuracy, self.macro_f1, self.calibration_error, self.confusion):
-            metric.update(probabilities, labels)
-        self.log_loss.update(F.cross_entropy(logits, labels, reduction="none"))
-
-    def compute(self) -> SplitQuality:
-        """The result over all processes; starts afresh afterwards."""
-        quality = SplitQuality(
-            accuracy=float(self.accuracy.compute()),
-            macro_f1=float(self.macro_f1.compute()),
-            log_loss=float(self.log_loss.compute()),
-            calibration_error=float(self.calibration_error.compute()),
-            confusion=[[int(count) for count in row] for row in self.confusion.compute().tolist()],
-        )
-        for metric in self.children():
-            metric.reset()  # type: ignore[operator]
-        return quality
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """One split's predictions, sorted by row. rows, labels: (texts,);  probabilities: (texts, classes)."""
-
-    rows: Tensor
-    labels: Tensor
-    probabilities: Tensor
-
-
 class Classifier(LightningModule):
-    """Trains a `TextClassifier`; validation and test batches feed `QualityMetrics`.
+    """Trains a `TextClassifier`; validation and test batches feed the metrics of its task.
 
     After `trainer.validate`/`fit`, `validation` holds the last validation's quality; after `trainer.test`, `tested`
     holds quality and predictions of each dataloader in turn.
@@ -111,11 +47,12 @@ class Classifier(LightningModule):
         self.planned_steps = planned_steps
         self.seed = seed
         self.frozen_epochs = frozen_epochs
-        self.metrics = QualityMetrics(classes)
+        self.task = network.task
+        self.metrics = self.task.metrics(classes)
         self.validation: SplitQuality | None = None
         self.tested: list[tuple[SplitQuality, Predictions]] = []
         self.gradient_norm: Tensor | None = None
-        self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._collected: list[tuple[Tensor, ...]] = []
 
     def on_train_epoch_start(self) -> None:
         """Dropout draws from (seed, epoch, rank), whatever ran before; the epoch decides whether vectors learn.
@@ -134,8 +71,8 @@ class Classifier(LightningModule):
         return loss
 
     def training_loss(self, batch: Batch) -> Tensor:
-        """The mean cross-entropy over the whole batch, in nats: shares of several processes average to it."""
-        losses = F.cross_entropy(self.network(batch.tokens, batch.lengths).float(), batch.labels, reduction="none")
+        """The mean loss over the labels of the whole batch: shares of several processes average to it."""
+        losses = self.task.losses(self.network(batch.tokens, batch.lengths).float(), batch.labels)
         return (losses * batch.weights).sum()
 
     def _is_finite(self, loss: Tensor) -> bool:
@@ -168,7 +105,8 @@ class Classifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add one batch to the validation metrics."""
-        self.metrics.update(self.network(batch.tokens, batch.lengths), batch)
+        judged = self.task.judged(batch)
+        self.metrics.update(self.network(batch.tokens, batch.lengths)[judged].float(), batch.labels[judged])
 
     def on_validation_epoch_end(self) -> None:
         """Publish the validation's quality."""
@@ -176,18 +114,20 @@ class Classifier(LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Add one batch to the metrics and predictions of the split."""
-        logits = self.network(batch.tokens, batch.lengths)
-        self.metrics.update(logits, batch)
-        counted = batch.weights > 0
-        probabilities = logits.float().softmax(dim=1)
-        self._collected.append((batch.rows[counted], batch.labels[counted], probabilities[counted]))
+        judged = self.task.judged(batch)
+        outputs, labels = self.network(batch.tokens, batch.lengths)[judged].float(), batch.labels[judged]
+        self.metrics.update(outputs, labels)
+        answers, places = self.task.answers(outputs), judged.nonzero()
+        positions = places[:, 1] if self.task.per_token else torch.zeros_like(places[:, 0])
+        correct = self.task.correct(answers, labels)
+        self._collected.append((batch.rows[places[:, 0]], positions, labels, answers, correct))
 
     def on_test_epoch_end(self) -> None:
         """Bring the predictions of all processes together, in the split's order."""
         parts = [torch.cat(column).cpu() for column in zip(*self._collected, strict=True)]
         self._collected = []
         parts = [torch.cat(column) for column in zip(*gather(parts), strict=True)]
-        order = parts[0].argsort()
+        order = parts[0].argsort(stable=True)  # tokens of a text are in their order already
         self.tested.append((self.metrics.compute(), Predictions(*(part[order] for part in parts))))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -31,6 +31,7 @@ from bench.models.kernels.layers import EquationLayer, StepLayer, build_directio
 from bench.models.lookup import WordVectors
 from bench.models.pooling import AttentionPooling, last_state, max_state, mean_state
 from bench.models.recurrent_dropout import DroppedDirection, RecurrentDropout, WeightDrop
+from bench.models.tasks import CLASSIFICATION, Task
 from bench.models.truncation import read_in_windows
 from bench.seeds import integer
 
@@ -159,7 +160,7 @@ def build_encoder(
 class TextClassifier(nn.Module):
     """A text classifier; its initial weights are a function of the seed and of each weight's name.
 
-    vectors: (rows, dimension) float32, the embedding table;  classes: of the task.
+    vectors: (rows, dimension) float32, the embedding table;  classes: of the task, 0 where it asks for a number.
     While `detaches_vectors` is true, no gradient is computed for them.
     """
 
@@ -173,9 +174,11 @@ class TextClassifier(nn.Module):
         classes: int,
         seed: int,
         kernel: Kernel = "torch",
+        task: Task = CLASSIFICATION,
     ) -> None:
         """hidden_size, kernel: as resolved."""
         super().__init__()
+        self.task = task
         independent, shared = (0.0, model.dropout) if model.variational else (model.dropout, 0.0)
         self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=independent)
         self.vector_dropout = VariationalDropout(shared)  # of the same features of all words of a text
@@ -183,9 +186,10 @@ class TextClassifier(nn.Module):
         self.encoder = build_encoder(model, vectors.shape[1], hidden_size, kernel)
         bidirectional = model.bidirectional and is_recurrent(model.cell)
         self.dropout = Dropout(model.dropout)
-        self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None
+        attends = model.pooling == "attention" and not task.per_token
+        self.attention = AttentionPooling(self.encoder.output_size) if attends else None
         self.sigmoid = model.output == "sigmoid"
-        self.output = nn.Linear(self.encoder.output_size, 1 if self.sigmoid else classes)
+        self.output = nn.Linear(self.encoder.output_size, 1 if self.sigmoid else task.output_size(classes))
         poolings: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
             "last": lambda states, lengths: last_state(states, lengths, bidirectional),
             "mean": mean_state,
@@ -195,11 +199,16 @@ class TextClassifier(nn.Module):
         self._initialise(model, seed)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """tokens: (batch, time) rows of the table;  lengths: (batch,) → logits (batch, classes).
+        """tokens: (batch, time) rows of the table;  lengths: (batch,) → logits (batch, classes), or the task's outputs:
+        (batch, time, classes), whatever at padding, or (batch, 1).
 
         With `output=sigmoid` the single logit z stands for the two logits (0, z), whose softmax is (1 − σ(z), σ(z)).
         """
-        logits: Tensor = self.output(self.dropout(self.pool(self.encode(tokens, lengths), lengths)))
+        states = self.encode(tokens, lengths)
+        if self.task.per_token:
+            outputs: Tensor = self.output(self.dropout(states.transpose(0, 1)))
+            return outputs.transpose(0, 1)
+        logits: Tensor = self.output(self.dropout(self.pool(states, lengths)))
         return torch.cat([torch.zeros_like(logits), logits], dim=1) if self.sigmoid else logits
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.data.batches import Batch, BatchDataset, SortedSampler, Texts
 from bench.errors import UserError
+from bench.models.tasks import CLASSIFICATION, Task
 
 _BATCH = 512  # texts, sorted by length
 _PENDING = 4_000_000  # n-grams that wait to be counted together with the others
@@ -30,6 +31,7 @@ class NgramClassifier(nn.Module):
 
     keys: Tensor
     inverse_frequency: Tensor
+    task: Task = CLASSIFICATION
 
     def __init__(self, ngrams: int, rows: int, classes: int, features: int) -> None:
         """ngrams: the longest, in tokens;  rows: of the embedding table that tokens are rows of. All weights are zero.

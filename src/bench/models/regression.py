@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from bench.data.batches import Texts
+from bench.errors import notice
 from bench.models.ngrams import NgramClassifier, batches_of
 
 if TYPE_CHECKING:
@@ -39,11 +41,16 @@ def solutions(matrix: csr_matrix, labels: np.ndarray, classes: int, strengths: I
     Minimises ‖w‖² / 2 + C · Σ cross-entropy by L-BFGS; the bias is not regularised.
     labels: (texts,) int64, of two classes or more;  strengths: values of C.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     solver = LogisticRegression(solver="lbfgs", max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True)
     for strength in strengths:
-        solver.set_params(C=strength).fit(matrix, labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            solver.set_params(C=strength).fit(matrix, labels)
+        if max(solver.n_iter_) >= _ITERATIONS:
+            notice(f"logistic regression had not settled after {_ITERATIONS:,} iterations at C={strength:g}")
         yield _of_all_classes(solver.coef_, solver.intercept_, solver.classes_, classes)
 
 

@@ -122,7 +122,7 @@ def _data_fields(fit: Fit) -> dict[str, object]:
         "train_texts": len(data.train),
         "validation_texts": len(data.validation),
         "test_texts": None if data.test is None else len(data.test),
-        "classes": data.classes,
+        "classes": data.classes or None,
         "majority_share": data.majority_share,
         "vocabulary_words": len(data.vocabulary.words),
         "train_tokens": data.train_tokens,
@@ -155,7 +155,8 @@ def _size_fields(fit: Fit) -> dict[str, object]:
 
 def _sizes(fit: Fit) -> Sizes:
     resolved = fit.resolved
-    shape = (len(fit.data.vocabulary), resolved.dimension, fit.data.classes)
+    outputs = fit.task.output_size(fit.data.classes)
+    shape = (len(fit.data.vocabulary), resolved.dimension, outputs)
     length = attended_length(fit.data.train.lengths)
     return sizes_of(resolved.config.model, resolved.hidden_size, *shape, length=length)
 
@@ -170,8 +171,9 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
         return fields
     if fit.data.test is not None:
         predictions = evaluation.predictions
-        correct = (predictions.probabilities.argmax(dim=1) == predictions.labels).numpy()
-        fields |= asdict(digest(correct, fit.data.test.lengths[predictions.rows.numpy()]))
+        fields |= asdict(digest(predictions.correct.numpy(), fit.data.test.lengths, predictions.rows.numpy()))
+        if fit.task.per_token:
+            fields["test_tokens"] = len(predictions.labels)
     test, validation = evaluation.test, evaluation.validation
     if test is not None:
         fields |= {f"test_{name}": value for name, value in asdict(test).items()}
@@ -179,6 +181,7 @@ def _quality_fields(fit: Fit) -> dict[str, object]:
         "validation_accuracy": validation.accuracy,
         "validation_macro_f1": validation.macro_f1,
         "validation_log_loss": validation.log_loss,
+        "validation_mean_squared_error": validation.mean_squared_error,
         "train_accuracy": evaluation.train.accuracy,
         "generalisation_gap": evaluation.train.accuracy - (test or validation).accuracy,
     }

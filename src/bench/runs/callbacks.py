@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from bench.config import TrainingConfig
 from bench.data.batches import Batch
-from bench.models.classifier import Classifier, SplitQuality
+from bench.models.classifier import Classifier
+from bench.models.quality import SplitQuality
 from bench.runs.clock import Outputs, TrainingClock
 
 
@@ -26,8 +27,8 @@ class Stopper(Callback):
 class Selection(Stopper):
     """Keeps the weights of the best validation epoch in memory, and stops when no better one comes.
 
-    Better is a higher accuracy, or the same accuracy at a lower log loss: with a few hundred validation texts, ties
-    are common.
+    Better is a higher accuracy, or the same accuracy at a lower loss: with a few hundred validation texts, ties are
+    common.
     """
 
     reason = "patience"
@@ -51,7 +52,7 @@ class Selection(Stopper):
     def consider(self, quality: SplitQuality, epoch: int, network: nn.Module) -> bool:
         """Keep the network's weights if they are the best so far; whether they are."""
         best = self.best
-        if best is not None and (quality.accuracy, -quality.log_loss) <= (best.accuracy, -best.log_loss):
+        if best is not None and (quality.accuracy, -quality.loss) <= (best.accuracy, -best.loss):
             return False
         self.best, self.best_epoch, self.weights = quality, epoch, copied_weights(network)
         return True
@@ -161,7 +162,7 @@ class LearningCurve(Callback):
                 step=trainer.global_step,
                 epoch=trainer.current_epoch + 1,
                 split="validation",
-                loss=quality.log_loss,
+                loss=quality.loss,
                 accuracy=quality.accuracy,
                 macro_f1=quality.macro_f1,
             ),

@@ -18,11 +18,18 @@ class Digest:
     test_by_length: list[list[int]]
 
 
-def digest(correct: np.ndarray, lengths: np.ndarray) -> Digest:
-    """Digest the predictions of one split. correct: (texts,) bool;  lengths: (texts,) tokens, after truncation."""
-    packed = base64.b64encode(np.packbits(correct.astype(bool)).tobytes()).decode()
+def digest(correct: np.ndarray, lengths: np.ndarray, rows: np.ndarray | None = None) -> Digest:
+    """Digest the predictions of one split.
+
+    correct: (labels,) bool;  lengths: (texts,) tokens, after truncation;  rows: (labels,) the text of each label; None:
+    each text has one. A text is correct if all its labels are; by length, labels are counted.
+    """
+    texts = len(lengths)
+    rows = np.arange(texts) if rows is None else rows
+    labels, hits = np.bincount(rows, minlength=texts), np.bincount(rows[correct], minlength=texts)
+    packed = base64.b64encode(np.packbits(hits == labels).tobytes()).decode()
     ends = _SHORTEST_CLASS * 2 ** np.ceil(np.log2(np.maximum(lengths, _SHORTEST_CLASS) / _SHORTEST_CLASS)).astype(int)
-    by_length = [[int(end), int((ends == end).sum()), int(correct[ends == end].sum())] for end in np.unique(ends)]
+    by_length = [[int(end), int(labels[ends == end].sum()), int(hits[ends == end].sum())] for end in np.unique(ends)]
     return Digest(packed, by_length)
 
 

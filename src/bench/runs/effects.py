@@ -6,9 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from bench.config import BenchConfig, DataConfig, EmbeddingConfig, TrainingConfig
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig, Pooling, TrainingConfig
+from bench.embeddings.numbers import NUMBER_FEATURES
 from bench.embeddings.vectors import VectorFile
 from bench.models.sizes import LINEAR, settled_model
+
+_UNPOOLED: Pooling = "mean"  # what stands for no pooling, so that such runs belong to the default headline
 
 Section = TypeVar("Section", EmbeddingConfig, DataConfig)
 
@@ -36,6 +39,7 @@ _EMBEDDING: Mapping[str, Callable[[EmbeddingConfig, VectorFile | None], bool]] =
     "scale": lambda embedding, file: embedding.norm is None,
     "case_fallback": _looks_up,
     "shuffle": _looks_up,
+    "open_vocabulary": lambda embedding, file: file is not None,
     "subwords": _composes,
     "algorithm": _trains,
     "window": _trains,
@@ -47,7 +51,17 @@ _DATA: Mapping[str, Callable[[DataConfig, Collection[str]], bool]] = {
     "size": lambda data, splits: data.probe is not None,
     "probe_seed": lambda data, splits: data.probe is not None,
     "validation_fraction": lambda data, splits: "dev" not in splits,
+    "tokens": lambda data, splits: data.task != "tagging" and data.inputs != "numbers",
+    "tolerance": lambda data, splits: data.task == "regression",
+    "vocabulary_size": lambda data, splits: data.inputs != "numbers",
+    "minimum_count": lambda data, splits: data.inputs != "numbers",
 }
+_NUMBERS = EmbeddingConfig(name="numbers", dimension=NUMBER_FEATURES, trainable=False)
+
+
+def with_inputs(config: BenchConfig) -> BenchConfig:
+    """The configuration with what its texts are read as: where they are numbers, no word vectors mean anything."""
+    return replace(config, embedding=_NUMBERS) if config.data.inputs == "numbers" else config
 
 
 def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | None) -> BenchConfig:
@@ -64,9 +78,10 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
     idle_data = {name for name, has_effect in _DATA.items() if not has_effect(data, splits)}
     window = config.training.tbptt
     cuts = window is not None and window < data.max_length
+    model = settled_model(config.model, dimension)
     return replace(
         config,
-        model=settled_model(config.model, dimension),
+        model=replace(model, pooling=_UNPOOLED) if data.task == "tagging" else model,
         training=config.training if cuts else replace(config.training, tbptt=None),
         embedding=_by_default(embedding, idle_embedding),
         data=_by_default(data, idle_data),
@@ -76,7 +91,8 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
 def _without_network(config: BenchConfig) -> BenchConfig:
     """A solver's work: one process on the processor, in double precision, whatever a network would have been given."""
     hardware = replace(config.hardware, accelerator="cpu", devices=1, strategy="auto", precision="32")
-    return replace(config, embedding=_NO_VECTORS, training=_NO_STEPS, hardware=hardware)
+    data = replace(config.data, epochs=1)  # what `training.epochs` would have been; an estimate of time reads it
+    return replace(config, data=data, embedding=_NO_VECTORS, training=_NO_STEPS, hardware=hardware)
 
 
 def _by_default(section: Section, names: Collection[str]) -> Section:

@@ -15,7 +15,7 @@ from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
 from bench.models.sizes import LINEAR, LINEAR_KEYS, idle_keys, matched_width
 from bench.runs.cell_sources import cell_fingerprint
-from bench.runs.effects import settled
+from bench.runs.effects import settled, with_inputs
 from bench.runs.environment import code_version
 from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
 
@@ -104,8 +104,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     opened: shared between calls, so that a plan of many runs opens each file once.
     Raises: `UserError` if the corpus or the vectors cannot be had, or do not fit the configuration.
     """
-    opened = opened or Opened()
-    _check_task(config.data)
+    opened, config = opened or Opened(), with_inputs(config)
     corpus = opened.corpus(config.data)
     reads_vectors = config.model.cell != LINEAR
     vectors = opened.vectors(config.embedding) if reads_vectors else None
@@ -144,7 +143,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     declared = {
         key: value
         for key, value in {**science, **matching, **idle, **budget}.items()
-        if key not in _COMPARED and key not in searched
+        if key not in _COMPARED and key not in searched and not _is_idle(key, value)
     }
     return ResolvedRun(
         config=config,
@@ -156,7 +155,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         kernel_auto=kernel_auto,
         run_id=_digest({**science, "code": version}),
         pair_key=_digest(declared),
-        arm=_arm(config, {**science, **matching, **budget}),
+        arm=_arm(config, {**science, **(matching if reads_vectors else {}), **budget}),
         code_version=version,
     )
 
@@ -186,14 +185,6 @@ def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kerne
         return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
-
-
-def _check_task(data: DataConfig) -> None:
-    if data.task != "classification":
-        raise UserError(
-            f"data={data.name} has a label for every word, and models that label words are not part of this version: "
-            f"'python -m bench fetch data={data.name}' gets the corpus; choose another data=NAME to train on"
-        )
 
 
 def is_science(key: str) -> bool:
@@ -254,7 +245,8 @@ def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:
     shape = f"{model.cell}-{model.hidden_size}" + (f"x{model.num_layers}" if model.num_layers > 1 else "")
     both = "-bidirectional" if model.bidirectional else ""
     both += f"-{science['model.kernel']}" if "model.kernel" in science else ""  # declared, and not left to the machine
-    return f"{config.data.name}/{config.embedding.name}/{shape}{both}-{model.pooling}/{digest}"
+    both += "" if config.data.task == "tagging" else f"-{model.pooling}"
+    return f"{config.data.name}/{config.embedding.name}/{shape}{both}/{digest}"
 
 
 def _digest(values: Mapping[str, Scalar]) -> str:

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 
 from bench.data.batches import Texts
-from bench.errors import UserError
-from bench.models.classifier import Predictions, QualityMetrics, SplitQuality
 from bench.models.ngrams import NgramClassifier, batches_of, without_weights
+from bench.models.quality import Predictions, SplitQuality
 from bench.models.regression import feature_matrix, solutions, take_over
 from bench.runs.callbacks import CurveRow
 from bench.runs.clock import Timing
@@ -85,7 +84,6 @@ class LinearFit(Fit):
 
     def _train(self) -> None:
         """The clock stands still while validation is read."""
-        self._check_classes()
         model, train = self.resolved.config.model, self.data.train
         self._go_on()
         rows = len(self.data.vocabulary)
@@ -110,17 +108,6 @@ class LinearFit(Fit):
         self.clock.seconds += time.perf_counter() - self._begun
         self.clock.contention.stop()
 
-    def _check_classes(self) -> None:
-        """Raises: `UserError` if there is nothing to tell apart."""
-        seen = np.unique(self.data.train.labels)
-        if len(seen) < 2:
-            corpus = self.resolved.corpus
-            raise UserError(
-                f"data={self.resolved.config.data.name}: all {len(self.data.train):,} training texts are of class "
-                f"'{corpus.label_names[int(seen[0])]}', and model=linear needs two classes to tell apart: "
-                "add texts of another class"
-            )
-
     def _timing(self) -> Timing | None:
         """Seconds alone; the rest of a clock's reading is of steps."""
         if len(self.readings) == 1:
@@ -132,19 +119,21 @@ class LinearFit(Fit):
     def _evaluate_on(self, texts: Texts) -> tuple[SplitQuality, Predictions]:
         """Quality and predictions on some texts."""
         assert self.linear is not None
-        metrics, parts = QualityMetrics(self.data.classes), []
+        metrics, parts = self.task.metrics(self.data.classes), []
         for batch in batches_of(texts):
             logits = self.linear(batch.tokens, batch.lengths)
-            metrics.update(logits, batch)
-            parts.append((batch.rows, batch.labels, logits.softmax(dim=1)))
-        rows, labels, probabilities = (torch.cat(column) for column in zip(*parts, strict=True))
-        order = rows.argsort()
-        return metrics.compute(), Predictions(rows[order], labels[order], probabilities[order])
+            metrics.update(logits, batch.labels)
+            answers = self.task.answers(logits)
+            correct = self.task.correct(answers, batch.labels)
+            parts.append((batch.rows, torch.zeros_like(batch.rows), batch.labels, answers, correct))
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        order = columns[0].argsort()
+        return metrics.compute(), Predictions(*(column[order] for column in columns))
 
 
 def _row(number: int, quality: SplitQuality) -> CurveRow:
     """A strength, by its number, as a row of the learning curve."""
     return CurveRow(
         step=number, epoch=number, split="validation",
-        loss=quality.log_loss, accuracy=quality.accuracy, macro_f1=quality.macro_f1,
+        loss=quality.loss, accuracy=quality.accuracy, macro_f1=quality.macro_f1,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from torch import Tensor
 
+from bench.runs.predictions import predictions_table
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.runs.training import Fit
@@ -50,18 +51,8 @@ def _curve_table(fit: Fit) -> pa.Table | None:
 
 
 def _predictions_table(fit: Fit) -> pa.Table | None:
-    """A row per text of the test split (validation where there is none)."""
+    """What was said of the test split (validation where there is none)."""
     if fit.evaluation is None:
         return None
-    texts, predictions = fit.data.test or fit.data.validation, fit.evaluation.predictions
-    names = fit.resolved.corpus.label_names
-    predicted = predictions.probabilities.argmax(dim=1)
-    return pa.table(
-        {
-            "id": [texts.names[row] for row in predictions.rows.tolist()],
-            "label": [names[label] for label in predictions.labels.tolist()],
-            "predicted": [names[label] for label in predicted.tolist()],
-            "probabilities": predictions.probabilities.tolist(),
-            "length": texts.lengths[predictions.rows.numpy()],
-        }
-    )
+    texts, task = fit.data.test or fit.data.validation, fit.resolved.config.data.task
+    return predictions_table(task, texts, fit.evaluation.predictions, fit.resolved.corpus.label_names)

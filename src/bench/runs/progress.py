@@ -16,9 +16,7 @@ from bench.runs.clock import TrainingClock
 class Pace:
     """How far a run has come, and how long it may still take."""
 
-    def __init__(
-        self, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock, unit: str = "epoch"
-    ) -> None:
+    def __init__(self, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock, unit: str = "epoch") -> None:
         """unit: what `recipe.epochs` counts."""
         self.unit = unit
         self.recipe = recipe

@@ -59,8 +59,8 @@ class RunRecord:
     train_texts: int | None = None  # training part, the validation share taken off
     validation_texts: int | None = None  # dev split, or the share of train set aside
     test_texts: int | None = None  # absent without a test split
-    classes: int | None = None  # distinct labels
-    majority_share: float | None = None  # share of the largest class in the training part
+    classes: int | None = None  # distinct labels; absent where labels are numbers
+    majority_share: float | None = None  # share of the largest class among the training part's labels; as above
     vocabulary_words: int | None = None  # distinct words with a vector of their own
     train_tokens: int | None = None  # after truncation
     truncated_fraction: float | None = None  # share of training texts cut at data.max_length
@@ -87,20 +87,23 @@ class RunRecord:
     parameters_trainable: int | None = None  # without word vectors that never learn (trainable=false)
     parameters_recurrent: int | None = None  # of the encoder, recurrent or attention; 0 for bag, linear
     flops_per_token: int | None = None  # of the encoder, forward, mean over training tokens; backward about twice it
-
     inverse_regularisation: float | None = None  # of a linear model, chosen on validation; absent for networks
 
     # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------
-    test_accuracy: float | None = None  # share of texts labelled correctly
-    test_macro_f1: float | None = None  # mean over classes of F1
-    test_log_loss: float | None = None  # nats per text
+    test_accuracy: float | None = None  # share of labels that are right: of texts, tokens (tagging), numbers (below)
+    test_macro_f1: float | None = None  # mean over classes of F1; absent where labels are numbers, as the next three
+    test_log_loss: float | None = None  # nats per label
     test_calibration_error: float | None = None  # expected calibration error, 15 bins
     test_confusion: list[list[int]] | None = None  # rows: true class, columns: predicted class
-    test_correct: str | None = None  # base64 of packed bits, one a text in the split's order: labelled correctly
-    test_by_length: list[list[int]] | None = None  # [longest, texts, correct] per class of length, in tokens
+    test_mean_squared_error: float | None = None  # regression: of the numbers; absent for classes
+    test_solved_fraction: float | None = None  # regression: share with an error below data.tolerance; its accuracy
+    test_tokens: int | None = None  # tagging: tokens that are judged; absent where whole texts are
+    test_correct: str | None = None  # base64 of packed bits, one a text in the split's order: all its labels are right
+    test_by_length: list[list[int]] | None = None  # [longest, labels, correct] per class of length, in tokens
     validation_accuracy: float | None = None  # at the best epoch
     validation_macro_f1: float | None = None  # at the best epoch
-    validation_log_loss: float | None = None  # at the best epoch, nats per text
+    validation_log_loss: float | None = None  # at the best epoch, nats per label
+    validation_mean_squared_error: float | None = None  # at the best epoch; absent for classes
     train_accuracy: float | None = None  # best weights, over a sample of the training part as large as validation
     generalisation_gap: float | None = None  # train_accuracy minus test_accuracy (validation without a test split)
     best_epoch: int | None = None  # counted from 1

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.config import BenchConfig, Kernel
+from bench.config import BenchConfig
 from bench.data.batches import Texts
 from bench.data.sources import SPLITS
 from bench.data.tokens.ragged import Ragged
@@ -23,15 +20,13 @@ from bench.data.tokens.text import TokenRules, encode_texts
 from bench.data.tokens.vocabulary import SPECIAL_WORDS, UNKNOWN
 from bench.errors import UserError
 from bench.models.encoder import TextClassifier
-from bench.models.ngrams import NgramClassifier
-from bench.models.sizes import LINEAR
+from bench.runs.rebuilt import rebuilt
 from bench.runs.record import RunRecord
 from bench.runs.recorded import config_without_files
 from bench.runs.store import Store
-from bench.runs.weights import Learned, check_labels_texts, damaged, find_weights, learned_of
+from bench.runs.weights import check_labels_texts, find_weights, learned_of
 from bench.seeds import integer
 
-_VECTORS = "embedding.weight"
 _BATCH = 256  # texts, as in a run's evaluation
 _CHUNK = 4096  # texts whose tokens are in memory at once, and among which batches are made
 
@@ -98,7 +93,7 @@ class TrainedRun:
             empty = torch.zeros((0, 0), dtype=torch.int64, device=self.device)
             return Encoded(empty, empty.sum(dim=1))
         tokens, lengths = self._divided(texts).texts.padded(np.arange(len(texts)))
-        return Encoded(torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device))
+        return self._placed(tokens, lengths)
 
     def tokens(self, text: str) -> list[str]:
         """The tokens that the network reads of a text, one for each step of `encode`; `[""]` where there is none."""
@@ -123,7 +118,6 @@ class TrainedRun:
             for label, row, new in zip(best, probabilities.tolist(), unseen.tolist(), strict=True)
         ]
 
-    @torch.inference_mode()
     def _probabilities(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
         """(texts, classes) float32;  (texts,) bool, whether no token that was read is known."""
         probabilities = np.empty((len(texts), len(self.labels)), np.float32)
@@ -132,13 +126,14 @@ class TrainedRun:
         for first in range(0, len(order), _BATCH):
             rows = order[first : first + _BATCH]
             tokens, lengths = texts.padded(rows)
-            with self.precision:
-                logits = self.network(
-                    torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device)
-                )
+            with torch.inference_mode(), self.precision:
+                logits = self.classifier(*self._placed(tokens, lengths))
             probabilities[rows] = logits.float().softmax(dim=1).cpu().numpy()
             unseen[rows] = (tokens <= UNKNOWN).all(axis=1)
         return probabilities, unseen
+
+    def _placed(self, tokens: np.ndarray, lengths: np.ndarray) -> Encoded:
+        return Encoded(torch.from_numpy(tokens).to(self.device), torch.from_numpy(lengths).to(self.device))
 
     def _divided(self, texts: Sequence[str]) -> _Divided:
         data = self.config.data
@@ -180,58 +175,9 @@ def load(store: Store, run: str, device: str = "cpu") -> TrainedRun:
     record, path = find_weights(store, run)
     learned = learned_of(record, path)
     config = config_without_files(record)
-    classifier = _classifier(config, record, path, learned).to(place).eval()
+    classifier = rebuilt(config, record, path, learned).to(place).eval()
     vocabulary = {word: row for row, word in enumerate(learned.words, SPECIAL_WORDS)}
     return TrainedRun(record, config, classifier, list(learned.labels), vocabulary, place)
-
-
-def _classifier(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> nn.Module:
-    if config.model.cell == LINEAR:
-        return _linear(config, record, path, learned)
-    try:
-        weights = load_file(path)
-        vectors = weights[_VECTORS]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise damaged(path, error) from None
-    if len(vectors) != SPECIAL_WORDS + len(learned.words):
-        raise UserError(
-            f"{path} holds {len(vectors):,} word vectors, and its vocabulary is one of {len(learned.words):,} words: "
-            "run it again with force=true keep=best"
-        )
-    network = TextClassifier(
-        config.model,
-        record.hidden_size_resolved or config.model.hidden_size,
-        vectors,
-        trainable_vectors=config.embedding.frozen_epochs is not None,
-        classes=len(learned.labels),
-        seed=config.seed,
-        kernel=next((kernel for kernel in get_args(Kernel) if kernel == record.kernel), "torch"),
-    )
-    _give(network, weights, record)
-    return network
-
-
-def _linear(config: BenchConfig, record: RunRecord, path: Path, learned: Learned) -> NgramClassifier:
-    try:
-        weights = load_file(path)
-        features = len(weights["keys"])
-    except (OSError, SafetensorError, KeyError) as error:
-        raise damaged(path, error) from None
-    rows = SPECIAL_WORDS + len(learned.words)
-    network = NgramClassifier(config.model.ngrams, rows, len(learned.labels), features)
-    _give(network, weights, record)
-    return network
-
-
-def _give(network: nn.Module, weights: dict[str, Tensor], record: RunRecord) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"the weights of run {record.run_id} do not fit this version of the program ({reason}): run it again with "
-            "force=true keep=best, or use the version that recorded it"
-        ) from None
 
 
 def _device(name: str) -> torch.device:

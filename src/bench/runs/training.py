@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,12 @@ from bench.config import HardwareConfig
 from bench.data.batches import Texts
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather, is_first_process
-from bench.embeddings.table import EmbeddingTable, build_table
+from bench.embeddings.table import EmbeddingTable, build_table, has_vector
 from bench.errors import UserError
-from bench.models.classifier import Classifier, Predictions, SplitQuality
+from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
+from bench.models.quality import Predictions, SplitQuality
+from bench.models.tasks import task_of
 from bench.processor import usable_cores
 from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import CheckpointFile, Checkpoints
@@ -66,7 +68,8 @@ class Fit:
         config = resolved.config
         self.resolved = resolved
         self.threads = torch.get_num_threads()
-        self.data: PreparedData = prepare(resolved.corpus, config.data, config.seed)
+        self.task = task_of(config.data)
+        self.data: PreparedData = _prepared(resolved)
         self.table: EmbeddingTable | None = None
         self.build()
         self.clock = TrainingClock()
@@ -115,6 +118,7 @@ class Fit:
             classes=self.data.classes,
             seed=config.seed,
             kernel=resolved.kernel,
+            task=self.task,
         )
 
     @property
@@ -203,6 +207,14 @@ def evaluation_of(tested: Sequence[tuple[SplitQuality, Predictions]]) -> Evaluat
     """What was found on `Fit.evaluated_parts`, in their order."""
     train, validation, *test = (quality for quality, _ in tested)
     return Evaluation(train, validation, test[0] if test else None, predictions=tested[-1][1])
+
+
+def _prepared(resolved: ResolvedRun) -> PreparedData:
+    """The corpus, with what the vector file has of it where `embedding.open_vocabulary` asks for that."""
+    config, vectors = resolved.config, resolved.vectors
+    opened = config.embedding.open_vocabulary and vectors is not None
+    known = partial(has_vector, config.embedding, vectors) if opened else None
+    return prepare(resolved.corpus, config.data, config.seed, known)
 
 
 @contextmanager

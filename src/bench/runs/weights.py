@@ -58,7 +58,7 @@ def read_learned(path: Path) -> Learned | None:
         tree = None if text is None else json.loads(text)
         return None if tree is None else Learned(tree["words"], tree["labels"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path, error) from None
+        raise damaged(path, f"cannot be read, {' '.join(str(error).split())}") from None
 
 
 def learned_of(record: RunRecord, path: Path) -> Learned:
@@ -66,31 +66,43 @@ def learned_of(record: RunRecord, path: Path) -> Learned:
 
     Raises: `UserError` if the file is damaged, or that corpus is not to be had, or another one by now.
     """
-    return read_learned(path) or _from_corpus(record)
+    return read_learned(path) or _from_corpus(record, path)
 
 
-def _from_corpus(record: RunRecord) -> Learned:
+def _from_corpus(record: RunRecord, path: Path) -> Learned:
     from bench.data.module import prepare  # Lightning, which nothing else here needs
     from bench.data.sources import open_corpus
 
-    asked = f"run {record.run_id} is of a version whose weights came without vocabulary, so its corpus is needed"
     try:
         config = config_of(record)
         corpus = open_corpus(config.data)
     except UserError as error:
-        raise UserError(f"{asked}: {error}") from None
+        reason = str(error).removeprefix(f"run {record.run_id} cannot be repeated as recorded: ").partition("; ")[0]
+        raise _without_vocabulary(record, path, reason) from None
     if corpus.fingerprint != record.data_fingerprint:
-        raise UserError(
-            f"{asked}, and that has changed: fingerprint {record.data_fingerprint} recorded, {corpus.fingerprint} "
-            f"found ({corpus.origin}); run it again with force=true keep=best"
-        )
+        reason = f"fingerprint {record.data_fingerprint} recorded, {corpus.fingerprint} found ({corpus.origin})"
+        raise _without_vocabulary(record, path, reason)
     prepared = prepare(corpus, config.data, config.seed)
     return Learned(prepared.vocabulary.words, corpus.label_names)
 
 
-def damaged(path: Path, error: Exception) -> UserError:
-    """What is said of a file of weights that cannot be read."""
-    return UserError(f"{path} cannot be read, {' '.join(str(error).split())}: run it again with force=true keep=best")
+def _without_vocabulary(record: RunRecord, path: Path, reason: str) -> UserError:
+    return UserError(
+        f"run {record.run_id} is of a version whose weights came without vocabulary, and its corpus is not to be had "
+        f"({reason}): {train_again(path, 'data.path=DIR')} trains it again where the corpus is now"
+    )
+
+
+def damaged(path: Path, reason: str) -> UserError:
+    """What is said of a file of weights that is of no use."""
+    return UserError(f"{path} {reason}: delete it; {train_again(path)} makes it anew")
+
+
+def train_again(path: Path, *more: str) -> str:
+    """The command that makes a file of weights anew. more: of its arguments."""
+    results, run_id = path.parents[3], path.parents[1].name
+    place = [] if results == Path("results") else [f"results={shlex.quote(str(results))}"]
+    return f"`{' '.join(['python -m bench reproduce', run_id, 'keep=best', *place, *more])}`"
 
 
 def find_weights(store: Store, run: str) -> tuple[RunRecord, Path]:
@@ -107,13 +119,13 @@ def find_weights(store: Store, run: str) -> tuple[RunRecord, Path]:
             f"run {record.run_id} has not finished ({record.status}{reason}): there are no weights to use; "
             "choose another run, or type its command again"
         )
-    for one in finished:
-        path = store.folder(one.run_id, one.execution_id) / WEIGHTS
+    paths = [store.folder(one.run_id, one.execution_id) / WEIGHTS for one in finished]
+    for one, path in zip(finished, paths, strict=True):
         if path.is_file():
             return one, path
     raise UserError(
-        f"run {record.run_id} kept no weights: `python -m bench reproduce {record.run_id} keep=best{place_of(store)}` "
-        "trains it again and keeps them; a sweep keeps them with keep=best"
+        f"run {record.run_id} kept no weights: {train_again(paths[0])} trains it again and keeps them; "
+        "a sweep keeps them with keep=best"
     )
 
 
@@ -125,11 +137,6 @@ def check_labels_texts(record: RunRecord) -> None:
             f"run {record.run_id} was trained for data.task={task} (data={data}), and predict gives texts a class: "
             "name a run of data.task=classification, such as `python -m bench` makes"
         )
-
-
-def place_of(store: Store) -> str:
-    """What names these results at the end of a command: nothing where they are looked for anyway."""
-    return "" if store.results == Path("results") else f" results={shlex.quote(str(store.results))}"
 
 
 def _latest(store: Store) -> RunRecord:

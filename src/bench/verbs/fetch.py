@@ -107,7 +107,7 @@ def _describe(data: DataConfig, corpus: Corpus) -> Iterator[str]:
     names = corpus.label_names
     more = f", … {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     kind = "tags" if data.task == "tagging" else "classes"
-    yield f"{len(names)} {kind}: {', '.join(names[:_SHOWN_NAMES])}{more}"
+    yield f"{len(names)} {kind}: {', '.join(names[:_SHOWN_NAMES])}{more}" if names else "labels are numbers"
     if corpus.duplicates is not None:
         yield _duplicates(asdict(corpus.duplicates))
     if data.probe is not None:

@@ -211,8 +211,8 @@ def _same_predictions(store: Store, recorded: RunRecord, repeated: RunRecord) ->
 def _table(recorded: RunRecord, repeated: RunRecord) -> Table:
     """The numbers of both executions side by side; digits enough to see what is not bit-equal."""
     table = Table("", "recorded", "repeated", box=None, padding=(0, 2, 0, 0))
-    for name in ("status", "error_type", "test_accuracy", "test_macro_f1", "test_log_loss", "validation_accuracy",
-                 "best_epoch", "train_seconds", "threads"):  # fmt: skip
+    for name in ("status", "error_type", "test_accuracy", "test_macro_f1", "test_log_loss", "test_mean_squared_error",
+                 "validation_accuracy", "best_epoch", "train_seconds", "threads"):  # fmt: skip
         before, now = getattr(recorded, name), getattr(repeated, name)
         if before is not None or now is not None:
             table.add_row(name.replace("_", " "), _shown(before), _shown(now))

@@ -42,13 +42,17 @@ def show_record(record: RunRecord, store: Store, console: Console, typed: Sequen
 
 
 def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
-    if record.test_accuracy is not None:
+    if record.test_mean_squared_error is not None:
+        error = f"mean squared error {record.test_mean_squared_error:.3g}"
+        within = f"error below {record.config.get('data.tolerance')}"
+        yield "test accuracy", f"{_percent(record.test_accuracy)}  ({within}; {error})"
+    elif record.test_accuracy is not None:
         yield "test accuracy", f"{_percent(record.test_accuracy)}  (macro F1 {_percent(record.test_macro_f1)})"
     else:
         yield "test accuracy", "there is no test split"
     at = f"best of {record.epochs_run} epochs: {record.best_epoch}"
     if record.inverse_regularisation is not None:
-        at = f"inverse regularisation, the best of those tried: {record.inverse_regularisation:g}"
+        at = f"best inverse regularisation: {record.inverse_regularisation:g}"
     yield "validation accuracy", f"{_percent(record.validation_accuracy)}  ({at})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,6 +98,30 @@ def valid_labels(column: pa.ChunkedArray, source: str) -> pa.Array:
         raise UserError(
             f"{source}: labels are {labels.type}, neither whole numbers nor names: choose data.label_column=NAME"
         ) from None
+
+
+def valid_numbers(column: pa.ChunkedArray, source: str, before: int) -> pa.Array:
+    """The labels of a regression as one array of finite float64; null where there is none."""
+    labels = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    labels = labels.combine_chunks()
+    if is_text(labels.type):
+        labels = pc.utf8_trim_whitespace(labels.cast(pa.string()))
+        labels = pc.if_else(pc.equal(labels, ""), pa.scalar(None, pa.string()), labels)
+    if not (is_text(labels.type) or pa.types.is_integer(labels.type) or pa.types.is_floating(labels.type)):
+        raise UserError(f"{source}: labels are {labels.type}, not numbers: choose data.label_column=NAME")
+    for row, label in enumerate(labels.to_pylist(), before + 1):
+        if label is not None and not _is_number(label):
+            raise UserError(
+                f"{source}, row {row}: label '{label}' is no number, as data.task=regression needs: mend it"
+            )
+    return labels.cast(pa.float64())
+
+
+def _is_number(label: str | float) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def valid_ids(table: pa.Table) -> pa.Array | None:

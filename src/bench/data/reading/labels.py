@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from bench.data.splits import IGNORED
 from bench.errors import UserError, did_you_mean
 
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -42,21 +43,22 @@ def class_names(train: Labelled, declared: Sequence[str] | None) -> tuple[str, .
         names = tuple(str(n) for n in sorted({int(value) for value in found})) if integers else tuple(sorted(found))
     else:
         names = tuple(declared)
-    present = np.unique(class_indices(train, names, declared=declared is not None))
+    indices = class_indices(train, names, declared=declared is not None)
+    present = np.unique(indices[indices != IGNORED])
     if len(present) < 2:
         raise UserError(f"{train.source} holds one class only ('{names[present[0]]}'): add texts of another class")
     return names
 
 
 def class_indices(rows: Labelled, names: Sequence[str], *, declared: bool) -> npt.NDArray[np.int64]:
-    """Each label's position in `names`; a declared set also takes integer labels 0 .. K-1.
+    """Each label's position in `names`, `IGNORED` where there is none; a declared set also takes integers 0 .. K-1.
 
     Raises: `UserError` that names the first row whose label is no class.
     """
     encoded = rows.labels if pa.types.is_dictionary(rows.labels.type) else rows.labels.dictionary_encode()
     lookup = {name: index for index, name in enumerate(names)}
-    codes = encoded.indices.to_numpy()
-    positions: npt.NDArray[np.int64] = np.empty(len(encoded.dictionary), dtype=np.int64)
+    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    positions: npt.NDArray[np.int64] = np.full(len(encoded.dictionary) + 1, IGNORED, dtype=np.int64)
     for code, value in enumerate(encoded.dictionary.to_pylist()):
         index = _class_index(value, lookup, declared)
         if index is None:
@@ -65,6 +67,13 @@ def class_indices(rows: Labelled, names: Sequence[str], *, declared: bool) -> np
         positions[code] = index
     chosen: npt.NDArray[np.int64] = positions[codes]
     return chosen
+
+
+def numbers(rows: Labelled) -> npt.NDArray[np.float64]:
+    """The labels of a regression, (rows,); they have been seen to be finite."""
+    plain = rows.labels.dictionary_decode() if pa.types.is_dictionary(rows.labels.type) else rows.labels
+    values: npt.NDArray[np.float64] = plain.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
 
 
 def _row(position: int, offsets: np.ndarray | None) -> int:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bench.data.duplicates import DIGEST, first_rows
-from bench.data.reading.labels import class_indices
+from bench.data.reading.labels import class_indices, numbers
 from bench.data.reading.readers import Stream
 from bench.data.reading.tables import Rows
 from bench.data.splits import CHUNK_TEXTS, Split, Streamed, Tags
@@ -53,23 +53,23 @@ def scan(rows: Iterable[Rows]) -> Scan:
 def split_of(
     name: str, stream: Stream, scanned: Scan, names: Sequence[str], *, declared: bool, deduplicate: bool
 ) -> tuple[Split, np.ndarray]:
-    """A split whose texts and ids stay where they are, and (texts,) digests of its texts.
+    """A split whose texts and ids stay where they are, and (texts,) digests of its texts. names: none for a regression.
 
     Raises: `UserError` that names the first row whose label is no class.
     """
-    classes = class_indices(scanned, names, declared=declared)
-    tags = None if scanned.offsets is None else Tags(classes, scanned.offsets)
+    labels = class_indices(scanned, names, declared=declared) if names else numbers(scanned)
+    tags = None if scanned.offsets is None else Tags(labels.astype(np.int64, copy=False), scanned.offsets)
     kept = first_rows(scanned.digests) if deduplicate else None
     digests = scanned.digests if kept is None else scanned.digests[kept]
     if kept is not None:
-        tags, classes = (tags.subset(kept), classes) if tags else (None, classes[kept])
+        tags, labels = (tags.subset(kept), labels) if tags else (None, labels[kept])
     size = len(digests)
     texts = Streamed(size, lambda: _lists((rows.texts for rows in stream()), kept))
     if scanned.named:
         ids = Streamed(size, lambda: _lists((rows.ids for rows in stream()), kept))
     else:
         ids = Streamed(size, lambda: _numbered(name, np.arange(size) if kept is None else kept))
-    return Split(texts, classes if tags is None else np.empty(0, np.int64), ids, tags), digests
+    return Split(texts, labels if tags is None else np.empty(0, np.int64), ids, tags), digests
 
 
 def fingerprint(names: Sequence[str], splits: Mapping[str, tuple[Split, np.ndarray]]) -> str:
@@ -81,7 +81,7 @@ def fingerprint(names: Sequence[str], splits: Mapping[str, tuple[Split, np.ndarr
     for name, (split, texts) in splits.items():
         digest.update(f"\0{name} {len(texts)}\0".encode())
         digest.update(texts.tobytes())
-        digest.update(split.labels.astype("<i8").tobytes())
+        digest.update(split.labels.astype("<f8" if split.labels.dtype.kind == "f" else "<i8").tobytes())
         if split.tags is not None:
             digest.update(split.tags.offsets.astype("<i8").tobytes())
             digest.update(split.tags.values.astype("<i8").tobytes())

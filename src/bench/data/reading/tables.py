@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from bench.data.reading.columns import Progress, blank_texts, valid_ids, valid_labels, valid_texts
+from bench.data.reading.columns import Progress, blank_texts, valid_ids, valid_labels, valid_numbers, valid_texts
 from bench.data.reading.tagged import sentences
 from bench.errors import UserError, did_you_mean
 
@@ -25,12 +25,13 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True)
 class Columns:
     """Which columns are read. start: where each text begins, in characters;  tagged: a text is a list of words, its
-    label a list of tags."""
+    label a list of tags;  numeric: a label is a number."""
 
     text: str = "text"
     label: str = "label"
     start: str | None = None
     tagged: bool = False
+    numeric: bool = False
 
     def choose(self, names: Sequence[str], source: str) -> list[str]:
         """Those of a table's columns that are to be read, `id` among them if it is there once.
@@ -50,7 +51,8 @@ class Columns:
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of one split as they were read: texts (large_string), labels (int64 or string), perhaps ids (string).
+    """Some rows of one split as they were read: texts (large_string), labels (int64, string, or float64 where they are
+    numeric; null where a generated word is not judged), perhaps ids (string).
 
     offsets: (rows + 1,) int64, where each row's labels begin, if they are one a word.
     """
@@ -85,7 +87,8 @@ def _rows(table: pa.Table, columns: Columns, progress: Progress) -> Rows:
     else:
         texts = valid_texts(table[columns.text], source, before)
         progress.blank.see(blank_texts(texts), before)
-        labels = valid_labels(table[columns.label], source)
+        column = table[columns.label]
+        labels = valid_numbers(column, source, before) if columns.numeric else valid_labels(column, source)
         progress.unlabelled.see(labels.is_null().to_numpy(zero_copy_only=False), before)
     if columns.start is not None and progress.sound:
         texts = _cut(texts, table[columns.start], columns.start, progress)

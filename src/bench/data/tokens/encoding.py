@@ -4,7 +4,7 @@
         words.arrow              every distinct word, in order of first appearance in train, dev, test
         <split>.tokens           (tokens,) int32, positions in words.arrow, text after text
         <split>.offsets.npy      (texts + 1,) int64, where each text begins
-        <split>.labels.npy       (texts,) int64
+        <split>.labels.npy       (texts,) int64 or float64; (tokens,) int64 where tokens have labels
         <split>.names.arrow      an id per text
         manifest.json            the splits, and the size of each file in bytes
 
@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.config import DataConfig
-from bench.data.sources import Corpus
+from bench.data.sources import Corpus, Split
 from bench.data.tokens.pieces import encode_pieces, pieces_of
 from bench.data.tokens.ragged import Ragged
 from bench.data.tokens.strings import Strings, write_strings
@@ -39,7 +39,8 @@ _TOKEN = np.dtype("<i4")
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """One split. tokens: ids into the words of the corpus;  labels: (texts,) int64;  names: an id per text."""
+    """One split. tokens: ids into the words of the corpus;  labels: (texts,) int64 classes or float64 numbers, or
+    (tokens,) int64, the class of each of `tokens.ids`;  names: an id per text."""
 
     tokens: Ragged
     labels: np.ndarray
@@ -72,11 +73,21 @@ def _build(folder: Path, corpus: Corpus, rules: TokenRules) -> None:
     words = _append_tokens(folder, encode_pieces(pieces, rules))
     write_strings(folder / "words.arrow", words)
     for name, split in corpus.splits.items():
-        np.save(folder / f"{name}.labels.npy", split.labels.astype("<i8"), allow_pickle=False)
+        np.save(folder / f"{name}.labels.npy", _labels(folder, name, split), allow_pickle=False)
         write_strings(folder / f"{name}.names.arrow", split.ids)
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    manifest = {"splits": list(corpus.splits), "bytes": sizes}
+    tagged = any(split.tags is not None for split in corpus.splits.values())
+    manifest = {"splits": list(corpus.splits), "tagged": tagged, "bytes": sizes}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _labels(folder: Path, name: str, split: Split) -> np.ndarray:
+    """The labels as they are stored. Raises: `ValueError` if words that have labels did not become one token each."""
+    if split.tags is None:
+        return split.labels.astype("<f8" if split.labels.dtype.kind == "f" else "<i8")
+    if not np.array_equal(np.load(folder / f"{name}.offsets.npy"), split.tags.offsets):
+        raise ValueError(f"{name}: words and their labels do not fit")
+    return split.tags.values.astype("<i8")
 
 
 def _append_tokens(folder: Path, pieces: Iterator[tuple[str, EncodedTexts]]) -> list[str]:
@@ -101,19 +112,20 @@ def _read(folder: Path) -> EncodedCorpus | None:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if any((folder / name).stat().st_size != size for name, size in manifest["bytes"].items()):
             return None
-        splits = {name: _read_split(folder, name) for name in manifest["splits"]}
+        tagged = manifest.get("tagged", False)
+        splits = {name: _read_split(folder, name, tagged) for name in manifest["splits"]}
         return EncodedCorpus(Strings.read(folder / "words.arrow"), splits)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
         return None
 
 
-def _read_split(folder: Path, name: str) -> EncodedSplit:
+def _read_split(folder: Path, name: str, tagged: bool) -> EncodedSplit:
     """Raises: `ValueError` among others, if the files are no split."""
     offsets, labels = (np.load(folder / f"{name}.{part}.npy", allow_pickle=False) for part in ("offsets", "labels"))
     ids = np.asarray(np.memmap(folder / f"{name}.tokens", _TOKEN, mode="r"))
     tokens, names = Ragged.of(ids, offsets), Strings.read(folder / f"{name}.names.arrow")
     if offsets[0] != 0 or offsets[-1] != len(ids) or (tokens.lengths < 1).any():
         raise ValueError(f"{name}: tokens and offsets do not fit")
-    if not len(tokens) == len(labels) == len(names):
+    if len(tokens) != len(names) or len(labels) != len(ids if tagged else names):
         raise ValueError(f"{name}: {len(tokens)} texts, {len(labels)} labels, {len(names)} names")
     return EncodedSplit(tokens, labels, names)

@@ -26,9 +26,12 @@ _WORD = re.compile(rf"n't\b|'[\w{_MARKS}]+|[\w{_MARKS}]+|[^\w\s][{_MARKS}]*")
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How a text becomes tokens: the keys `data.tokens`, `data.lowercase`, `data.strip_html`, `data.unicode_form`."""
+    """How a text becomes tokens: the keys `data.tokens`, `data.lowercase`, `data.strip_html`, `data.unicode_form`.
 
-    tokens: Literal["word", "char"] = "word"
+    tokens: blank where words are given, and have labels or are numbers: blanks divide them, and nothing else does.
+    """
+
+    tokens: Literal["word", "char", "blank"] = "word"
     lowercase: bool = True
     strip_html: bool = False
     unicode_form: Literal["NFC", "NFKC"] | None = "NFC"
@@ -36,7 +39,8 @@ class TokenRules:
     @classmethod
     def of(cls, data: DataConfig) -> TokenRules:
         """The rules of a configuration."""
-        return cls(data.tokens, data.lowercase, data.strip_html, data.unicode_form)
+        given = data.task == "tagging" or data.inputs == "numbers"
+        return cls("blank" if given else data.tokens, data.lowercase, data.strip_html, data.unicode_form)
 
     @property
     def version(self) -> list[str]:
@@ -58,8 +62,10 @@ def tokenise(text: str, rules: TokenRules = TokenRules()) -> list[str]:
     """The tokens of a text.
 
     Words and single punctuation marks, contractions split as in the Penn Treebank and GloVe (`do n't`, `it 's`); or
-    characters (code points), blanks included.
+    characters (code points), blanks included; or words as they are given, each cleaned by itself, none of them lost.
     """
+    if rules.tokens == "blank":
+        return [_clean(word, rules).strip() for word in text.split()]
     text = _clean(text, rules)
     return list(text) if rules.tokens == "char" else _WORD.findall(text.replace("n't", " n't"))
 

@@ -44,8 +44,7 @@ def lstm_layernorm_step(
 def _gains(bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gain of the hidden product, gain and bias of c's norm, as they come to `forward`."""
     size = len(bias) // 6
-    gain_hidden, gain_carousel, bias_carousel = bias.split([4 * size, size, size])
-    return gain_hidden, gain_carousel, bias_carousel
+    return bias[: 4 * size], bias[4 * size : 5 * size], bias[5 * size :]
 
 
 def lstm_layernorm_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
