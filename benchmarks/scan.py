@@ -1,17 +1,19 @@
 """What the parallel scan of minGRU and minLSTM gains, by length: ratios of contenders that take turns in one process.
 
 usage: python benchmarks/scan.py [--lengths T ...] [--batch N] [--hidden N] [--inputs N] [--turns N] [--threads N]
+       [--recurrence]
 
-Two tables. The recurrence h_t = a_t h_{t−1} + b_t alone, forward: in blocks as the program computes it, one step after
-the other (one operator a step, no graph), and by doubling (log2 T rounds, each over all steps). Then a training step of
-one layer, forward and backward with the gradient of its inputs: minGRU and minLSTM by scan (`step`) and by their loop
-under autograd (`torch`), beside PyTorch's GRU and the hand-written one. Milliseconds are medians over turns; a ratio is
-the median over turns of what one turn gave.
+Two tables. The recurrence h_t = a_t h_{t−1} + b_t alone, forward: in blocks of √(T / 2) steps, in one block (one
+operator a step, no graph), and by doubling (log2 T rounds, each over all steps). Then, unless --recurrence is said, a
+training step of one layer, forward and backward with the gradient of its inputs: minGRU and minLSTM by scan (`step`)
+and by their loop under autograd (`torch`), beside PyTorch's GRU and the hand-written one. Milliseconds are medians over
+turns; a ratio is the median over turns of what one turn gave.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,23 +23,13 @@ from torch import Tensor, nn
 
 from bench.config import Kernel
 from bench.models.kernels.layers import StepLayer, build_direction
-from bench.models.kernels.scan import scan
+from bench.models.kernels.scan import scan_in_blocks
 
 LAYERS: tuple[tuple[str, Kernel], ...] = (
     ("mingru", "step"), ("mingru", "torch"), ("minlstm", "step"), ("minlstm", "torch"),
     ("gru", "torch"), ("gru", "step"),
 )  # fmt: skip
 Job = Callable[[], object]
-
-
-def one_by_one(decay: Tensor, entry: Tensor) -> Tensor:
-    """One operator a step."""
-    states = torch.empty_like(entry)
-    states[0] = entry[0]
-    for a, b, before, after in zip(decay[1:].unbind(0), entry[1:].unbind(0), states[:-1].unbind(0),
-                                   states[1:].unbind(0), strict=True):  # fmt: skip
-        torch.addcmul(b, a, before, out=after)
-    return states
 
 
 def doubling(decay: Tensor, entry: Tensor) -> Tensor:
@@ -53,12 +45,14 @@ def doubling(decay: Tensor, entry: Tensor) -> Tensor:
 
 def recurrences(shape: tuple[int, int, int]) -> dict[str, Job]:
     """The ways to compute one and the same recurrence. shape: (time, batch, hidden)."""
-    decay, entry = torch.rand(shape), torch.randn(shape)
+    decay, entry, time = torch.rand(shape), torch.randn(shape), shape[0]
     ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "blocks": scan, "one by one": one_by_one, "doubling": doubling
-    }  # fmt: skip
+        "blocks": lambda a, b: scan_in_blocks(a, b, False, max(1, math.isqrt(time // 2))),
+        "one by one": lambda a, b: scan_in_blocks(a, b, False, time),
+        "doubling": doubling,
+    }
     for way in ways.values():
-        torch.testing.assert_close(way(decay, entry), scan(decay, entry), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(way(decay, entry), doubling(decay, entry), rtol=1e-4, atol=1e-4)
     return {name: lambda way=way: way(decay, entry) for name, way in ways.items()}  # type: ignore[misc]
 
 
@@ -115,6 +109,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[16, 64, 256, 1024])
     for name, default in (("batch", 32), ("hidden", 128), ("inputs", 100), ("turns", 7), ("threads", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--recurrence", action="store_true", help="the first table alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads or torch.get_num_threads())
     torch.set_flush_denormal(True)
@@ -122,6 +117,8 @@ def main() -> None:
     batch, hidden = options.batch, options.hidden
     print(f"batch {batch}, hidden {hidden}, inputs {options.inputs}, {torch.get_num_threads()} threads")
     show("recurrence", options.lengths, lambda length: recurrences((length, batch, hidden)), options.turns)
+    if options.recurrence:
+        return
     show(
         "training step of a layer", options.lengths,
         lambda length: training_steps((length, batch, hidden), options.inputs), options.turns,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.models.kernels.scan import _forward as computed_by_blocks
-from bench.models.kernels.scan import scan
+from bench.models.kernels.scan import _forward as computed
+from bench.models.kernels.scan import scan, scan_in_blocks
 
 BOTH_DIRECTIONS = pytest.mark.parametrize("reverse", [False, True])
 
@@ -60,6 +60,23 @@ def test_long_texts_equal_the_loops(time: int, reverse: bool) -> None:
     ours, expected = (results(how, *given, reverse) for how in (scan, one_by_one))
     for one, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-10)
+
+
+@BOTH_DIRECTIONS
+@pytest.mark.parametrize("block", [1, 2, 5, 12, 36, 37])
+def test_blocks_of_any_length_give_the_same_states(block: int, reverse: bool) -> None:
+    decay, entry, _ = drawn(37, 2, 3)
+    found = scan_in_blocks(decay, entry, reverse, block)
+    torch.testing.assert_close(found, one_by_one(decay, entry, reverse=reverse), rtol=0, atol=1e-12)
+
+
+@BOTH_DIRECTIONS
+@pytest.mark.parametrize("time", [1, 2, 50])
+def test_wide_steps_equal_the_loops(time: int, reverse: bool) -> None:
+    given = drawn(time, 20, 300)
+    ours, expected = (results(how, *given, reverse) for how in (scan, one_by_one))
+    for one, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
 @BOTH_DIRECTIONS
@@ -121,7 +138,7 @@ def test_operators_in_a_row_grow_with_the_square_root_of_the_length() -> None:
     def count(time: int) -> int:
         decay, entry, _ = drawn(time, 1, 1)
         with Operators() as seen:
-            computed_by_blocks(decay, entry, reverse=False)
+            computed(decay, entry, False)
         return sum(name in ("addcmul", "addcmul_", "mul") for name in seen.names)
 
     assert 10 < count(100) < 50  # a loop has 100

@@ -128,7 +128,8 @@ class _Recurrence(torch.autograd.Function):
         inputs: Tensor,
         *weights: Any,
     ) -> Tensor:
-        given = Weights(*weights[:4], further=weights[4:])
+        weight_input, weight_hidden, bias_input, bias_hidden, *further = weights
+        given = Weights(weight_input, weight_hidden, bias_input, bias_hidden, tuple(further))
         read = inputs.to(product_type).contiguous()
         ctx.cell, ctx.input_type, ctx.product_type = cell, inputs.dtype, product_type
         ctx.initial, ctx.mask, ctx.compiled = initial, mask, _compiled(cell, given, mask)

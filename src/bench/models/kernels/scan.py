@@ -8,8 +8,10 @@ forces them to be taken one by one (Blelloch 1990; Martin & Cundy 2018). Here ti
 3. block after block, what the one before ends with is added: T / B steps of a whole block each.
 
 With B = √(T / 2) that is about 2 √(2 T) operators in a row instead of T, and three times the arithmetic of a plain loop
-whatever the length; doubling would take log₂ T rounds, each over all steps. Decays between 0 and 1 are only multiplied,
-never divided or taken logarithms of, so that nothing overflows and a decay of 0 is as good as any.
+whatever the length; doubling would take log₂ T rounds, each over all steps. On a CPU, where a step of many texts and
+units is work enough for an operator of its own, one block holds all steps, and nothing is done twice. Decays between 0
+and 1 are only multiplied, never divided or taken logarithms of, so that nothing overflows and a decay of 0 is as good
+as any.
 
 The derivative is a linear recurrence again, with the same decays, read from the other end. Calls go through
 `torch.ops.bench.scan_forward` and `scan_backward`, so that a profile shows what ran.
@@ -25,6 +27,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+_WIDE = 4096  # values of a step, from which one block was faster on one thread (docs/scan.md)
 
 _LIBRARY = torch.library.Library("bench", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("scan_forward(Tensor decay, Tensor entry, bool reverse) -> Tensor")  # type: ignore[no-untyped-call]
@@ -65,9 +69,20 @@ class _Scan(Function):
 
 
 def _forward(decay: Tensor, entry: Tensor, reverse: bool) -> Tensor:
-    """As many whole blocks as there are, then the steps that remain, one by one."""
+    return scan_in_blocks(decay, entry, reverse, _block_length(entry))
+
+
+def _block_length(entry: Tensor) -> int:
+    """√(T / 2) steps; on a CPU all of them, where one step has work enough for an operator of its own."""
+    time = max(1, len(entry))
+    if entry.device.type == "cpu" and entry.numel() // time >= _WIDE:
+        return time
+    return max(1, math.isqrt(time // 2))
+
+
+def scan_in_blocks(decay: Tensor, entry: Tensor, reverse: bool, block: int) -> Tensor:
+    """As many whole blocks of so many steps as there are, then the steps that remain, one by one."""
     time = len(entry)
-    block = max(1, math.isqrt(time // 2))
     rest = time % block
     whole = slice(rest, time) if reverse else slice(0, time - rest)
     states = torch.empty_like(entry)
@@ -80,14 +95,17 @@ def _forward(decay: Tensor, entry: Tensor, reverse: bool) -> Tensor:
 
 def _scan_blocks(decay: Tensor, entry: Tensor, states: Tensor, reverse: bool) -> None:
     """Fill the states. All tensors: (blocks, block, ...)."""
-    left = torch.empty_like(decay)  # of the state that a block begins with, at each place
+    several = len(states) > 1
+    left = torch.empty_like(decay) if several else decay  # of the state that a block begins with, at each place
     places = list(zip(*(each.unbind(1) for each in (decay, entry, states, left)), strict=True))[:: -1 if reverse else 1]
     first_decay, first_entry, first_state, first_left = places[0]
     first_state.copy_(first_entry)
-    first_left.copy_(first_decay)
+    if several:
+        first_left.copy_(first_decay)
     for (_, _, state_before, left_before), (a, b, state, remaining) in pairwise(places):
         torch.addcmul(b, a, state_before, out=state)
-        torch.mul(a, left_before, out=remaining)
+        if several:
+            torch.mul(a, left_before, out=remaining)
     ends = places[-1][2]
     order = range(len(states))
     for before, block in pairwise(reversed(order) if reverse else order):
