@@ -36,11 +36,12 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.models.cells import CELLS
+from bench.models.cells import CELLS as ALL_CELLS
 from bench.models.kernels import native
 from bench.models.kernels.recurrence import Weights, recurrence
 from bench.models.sizes import GATES
 
+CELLS = {cell: ALL_CELLS[cell] for cell in ("rnn", "gru", "lstm")}
 EXECUTIONS = ("torch", "step", "step, loop")
 SIZE = 2048  # of the matrix product
 GOALS = ("200,64,300,256", "200,64,100,128")  # time, batch, input, hidden

@@ -19,7 +19,7 @@ Every execution of a run, however it ended, leaves `RESULTS/runs/<run_id>/<execu
 | `record.json` | the fields below, flat, and the configuration under its dotted keys; written last: a folder with it is complete |
 | `curve.parquet` | a row per evaluation and per `training.log_every_steps` steps: step, epoch, split, loss, accuracy, macro_f1, learning_rate, gradient_norm, train_seconds |
 | `predictions.parquet` | a row per text of the test split (validation where there is none): id, label, predicted, probabilities, length in tokens |
-| `weights.safetensors` | weights of the best validation epoch, where `keep` allows |
+| `weights.safetensors` | weights of the best validation epoch, where `keep` allows; its header holds the vocabulary and the names of the classes ([predict](predict.md)) |
 | `weights_last.safetensors` | weights after the last epoch, with `keep=all` |
 | `last.ckpt` | the last finished epoch, while the execution runs and where it did not come to its end: the next one goes on from it |
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bench.config import Kernel, ModelConfig
+from bench.declarations import declared
 from bench.models.cells import CELLS, initialise
 from bench.models.encoder import TextClassifier
-from bench.models.kernels.layers import build_direction
+from bench.models.kernels.layers import EquationLayer, build_direction
 from bench.models.sizes import GATES, flops_per_token, matched_width, recurrent_parameters, sizes_of
 from tests.executions import EXECUTIONS, execution, kernel_of
 
@@ -17,18 +18,31 @@ from tests.executions import EXECUTIONS, execution, kernel_of
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_execution_follows_the_equations(cell: str, name: str) -> None:
     torch.manual_seed(0)
-    kind = CELLS[cell]
     module = build_direction(cell, kernel_of(name), 5, 7).double()
     for weight in module.parameters():
         torch.nn.init.uniform_(weight, -0.5, 0.5)
     inputs = torch.randn(3, 11, 5, dtype=torch.float64)
     with execution(name):
         executed = module(inputs)[0] if name == "torch" else module(inputs, torch.tensor([11, 11, 11]))
-    products = inputs @ module.weight_ih_l0.T + module.bias_ih_l0
-    state = tuple(torch.zeros(3, 7, dtype=torch.float64) for _ in range(2 if cell == "lstm" else 1))
-    for step in range(11):
-        state = kind.step(products[:, step], state, module.weight_hh_l0, module.bias_hh_l0)
-        torch.testing.assert_close(state[0], executed[:, step], rtol=0, atol=1e-12)
+    equations = EquationLayer(cell, 5, 7).double()
+    equations.load_state_dict(module.state_dict())
+    states, _ = equations(inputs)
+    assert states.abs().min() > 0 or cell == "rnn_relu"
+    torch.testing.assert_close(executed, states, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_an_equation_goes_on_from_the_state_that_it_left(cell: str) -> None:
+    torch.manual_seed(0)
+    layer = EquationLayer(cell, 5, 7).double()
+    for weight in layer.parameters():
+        torch.nn.init.uniform_(weight, -0.5, 0.5)
+    inputs = torch.randn(3, 11, 5, dtype=torch.float64)
+    whole, last = layer(inputs)
+    first, state = layer(inputs[:, :4])
+    rest, after = layer(inputs[:, 4:], state)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(after, last, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
@@ -50,7 +64,7 @@ def test_closed_formulas_count_every_parameter(
 
 
 def test_published_counts() -> None:
-    counts = {cell: recurrent_parameters(gates, 100, 128) for cell, gates in GATES.items()}
+    counts = {cell: recurrent_parameters(GATES[cell], 100, 128) for cell in ("rnn", "gru", "lstm")}
     assert counts == {"rnn": 29_440, "gru": 88_320, "lstm": 117_760}
     assert flops_per_token(GATES["gru"], 100, 128) == 6 * 128 * (100 + 128)
 
@@ -79,7 +93,7 @@ def test_width_stays_as_given_unless_parameters_are_matched() -> None:
 @pytest.mark.parametrize("kernel", ["torch", "step"])
 def test_recurrent_blocks_are_orthogonal_and_the_forget_bias_is_on_one_bias(kernel: Kernel) -> None:
     lstm = build_direction("lstm", kernel, 5, 8)
-    initialise(lstm, CELLS["lstm"], 1.0, torch.Generator().manual_seed(0))
+    initialise(lstm, declared("lstm"), 1.0, torch.Generator().manual_seed(0))
     for block in lstm.weight_hh_l0.detach().chunk(4):
         torch.testing.assert_close(block @ block.T, torch.eye(8), rtol=0, atol=1e-5)
     assert lstm.bias_ih_l0.detach().chunk(4)[1].tolist() == [1.0] * 8

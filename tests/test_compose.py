@@ -22,7 +22,7 @@ MISTAKES = {
     "epochs=3": "did you mean 'training.epochs'?",
     "+model.hiden_size=1": "did you mean 'model.hidden_size'?",
     "~model.hiden_size": "did you mean 'model.hidden_size'?",
-    "++model.cell=gruu": "model.cell=gruu: should be 'rnn', 'lstm', 'gru', 'bag' or 'attention'",
+    "++model.cell=gruu": "model.cell=gruu: unknown cell; did you mean 'gru'?",
     "model.hidden_size=-1": "model.hidden_size=-1: should be greater than or equal to 1",
     "model.hidden_size=1.5": "model.hidden_size=1.5: should be a valid integer",
     "training.learning_rate=abc": "training.learning_rate=abc: should be a valid number",

@@ -15,7 +15,8 @@ from tests.conftest import ROOT, script_of_docs
 
 SOURCE = ROOT / "src" / "bench"
 FLOORS = [
-    {"config", "compose", "seeds", "errors", "files", "network", "remembered", "processor", "distributed"},
+    {"config", "compose", "seeds", "errors", "files", "network", "remembered", "processor", "distributed"}
+    | {"declarations"},
     {"data", "embeddings"},
     {"models"},
     {"runs"},

@@ -82,6 +82,17 @@ def test_each_text_is_reversed_within_its_own_length() -> None:
 
 @ALL_EXECUTIONS
 @pytest.mark.parametrize("cell", CELLS)
+def test_the_backward_direction_is_the_forward_one_on_turned_texts(cell: str, name: str) -> None:
+    layer = classifier(cell, "last", bidirectional=True, num_layers=1, name=name).encoder.layers[0]
+    layer.forward_direction.load_state_dict(layer.backward_direction.state_dict())
+    inputs, lengths = torch.randn(2, 6, 4, dtype=torch.float64), torch.tensor([6, 6])
+    with execution(name):
+        states, turned = layer(inputs, lengths), layer(inputs.flip(1), lengths)
+    torch.testing.assert_close(states[:, :, 5:], turned[:, :, :5].flip(1), rtol=0, atol=1e-12)
+
+
+@ALL_EXECUTIONS
+@pytest.mark.parametrize("cell", [cell for cell, kind in CELLS.items() if kind.module is not None])
 def test_the_backward_direction_is_pytorchs_on_unpadded_texts(cell: str, name: str) -> None:
     network = classifier(cell, "last", bidirectional=True, num_layers=1, name=name)
     layer = network.encoder.layers[0]

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from bench.analysis.verdict import Verdict
     from bench.config import ProtocolConfig
     from bench.runs.record import RunRecord
+    from bench.runs.trained import TrainedRun
 
 __version__ = "0.1.0"
-__all__ = ["records", "run", "verdict"]
+__all__ = ["load", "records", "run", "verdict"]
 
 
 def run(overrides: Sequence[str] = ()) -> RunRecord:
@@ -29,6 +30,22 @@ def run(overrides: Sequence[str] = ()) -> RunRecord:
     from bench.verbs.run import run_overrides
 
     return run_overrides(overrides)
+
+
+def load(run: str = "latest", results: str | Path = "results", device: str = "cpu") -> TrainedRun:
+    """A finished run for use, with the weights of its best epoch: `bench.load("3f9a").predict(["a text", "another"])`.
+
+    run: its id, the beginning of it, or `latest`: of the finished runs with weights, the one started last;
+    device: such as cpu, cuda.
+    Raises: `bench.errors.UserError` if there is no such run, or no weights of it.
+    """
+    from bench.processor import limit_spinning
+
+    limit_spinning()
+    from bench.runs.store import Store
+    from bench.runs.trained import load as load_run
+
+    return load_run(Store(results), run, device)
 
 
 def records(results: str | Path = "results") -> pandas.DataFrame:

@@ -23,6 +23,7 @@ VERBS = {
     "duel": "bench.verbs.duel:duel",
     "fetch": "bench.verbs.fetch:fetch",
     "inspect": "bench.verbs.inspect:inspect",
+    "predict": "bench.verbs.predict:predict",
     "report": "bench.verbs.report:report",
     "reproduce": "bench.verbs.reproduce:reproduce",
     "status": "bench.verbs.status:status",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import BenchConfig, build_config, known_keys
+from bench.declarations import foreign_names
 from bench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _VERSION_BASE = "1.3"
 SHARED_OPTION = "base"  # a file of this name in a group holds what its options share, and is no option itself
 _SEVERAL = "logger"  # the one group of which several options can be chosen
 
+_MODEL = "model"  # the group to which other packages add cells
 _HYDRA = "hydra"  # the group of Hydra's own: our plug-ins' keys are in conf/hydra/
 
 
@@ -53,8 +55,9 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """What can be chosen in a config group; empty for an unknown one."""
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml") if path.stem != SHARED_OPTION)
+    """What can be chosen in a config group, cells of other packages among the models; empty for an unknown one."""
+    names = {path.stem for path in (conf_folder() / group).glob("*.yaml")} - {SHARED_OPTION}
+    return sorted(names | (set(foreign_names()) if group == _MODEL else set()))
 
 
 def compose(overrides: Sequence[str]) -> BenchConfig:
@@ -122,7 +125,7 @@ def session(overrides: Sequence[str] = ()) -> Iterator[Hydra]:
 
 @contextmanager
 def registered(overrides: Sequence[str]) -> Iterator[None]:
-    """Hydra's ConfigStore with the questions in it; only the chosen question's file is read."""
+    """Hydra's ConfigStore with questions and other packages' cells in it; only the chosen question's file is read."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
@@ -134,9 +137,16 @@ def registered(overrides: Sequence[str]) -> Iterator[None]:
         for name, path in sweep_files().items():
             node = _question(path) if name in chosen else {}
             store.store(group="sweep", name=name, node=node, package="_global_", provider="bench")
+        for name in foreign_names():
+            store.store(group=_MODEL, name=name, node=_foreign_model(name), provider="bench")
         yield
     finally:
         store.repo = before
+
+
+def _foreign_model(cell: str) -> dict[str, object]:
+    """What a file `conf/model/CELL.yaml` would hold."""
+    return {"defaults": [SHARED_OPTION, "_self_"], "cell": cell}
 
 
 def _copied(repo: dict[str, object]) -> dict[str, object]:

@@ -15,15 +15,16 @@ from dataclasses import asdict, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from bench.declarations import check_cell, declared, is_recurrent
 from bench.errors import UserError, did_you_mean
 
 Scalar = str | int | float | bool | None
 
 Kernel = Literal["torch", "step"]  # executions of a recurrence
-Cell = Literal["rnn", "lstm", "gru", "bag", "attention"]  # the last two do not recur
+Cell = Annotated[str, AfterValidator(check_cell)]  # or a baseline, which does not recur
 Pooling = Literal["last", "mean", "max", "attention"]
 Keep = Literal["auto", "none", "best", "all"]
 Probe = Literal["parity", "anbn", "negation", "agreement"]
@@ -52,6 +53,15 @@ class ModelConfig:
     kernel: Literal["auto", "torch", "step"] = "auto"
     match: Literal["width", "parameters", "time"] = "width"
     forget_bias: float | None = None
+    chrono: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    weight_drop: Probability = 0.0
+    recurrent_dropout: Probability = 0.0
+    variational: bool = False
+    ngrams: Annotated[int, Field(ge=1, le=4)] = 2
+    minimum_texts: Count = 1
+    inverse_regularisation: Annotated[list[Positive], Field(min_length=1)] = field(
+        default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -139,6 +149,7 @@ class TrainingConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Positive | None = 1.0
+    tbptt: Count | None = None
     patience: Count | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
@@ -349,12 +360,22 @@ def _check_combinations(config: BenchConfig) -> None:
             f"model.output=sigmoid needs two classes, data={config.data.name} has {len(labels)}: "
             "use model.output=softmax"
         )
-    if config.model.forget_bias is not None and config.model.cell != "lstm":
+    cell = config.model.cell
+    if config.model.forget_bias is not None and (not is_recurrent(cell) or declared(cell).forget_gate is None):
+        raise UserError(f"model.forget_bias: the cell {cell} has no forget gate; remove it or use model=lstm")
+    _check_regularisation(config.model)
+    if cell == "linear" and config.data.task != "classification":
         raise UserError(
-            f"model.forget_bias: the cell {config.model.cell} has no forget gate; remove it or use model=lstm"
+            f"model=linear labels whole texts, and data={config.data.name} is for {config.data.task}: "
+            "choose a recurrent cell, as in model=gru"
         )
     if config.model.cell == "attention" and config.model.match != "parameters":
         _check_heads(config.model)
+    if config.training.tbptt is not None and not is_recurrent(config.model.cell):
+        raise UserError(
+            f"training.tbptt={config.training.tbptt} cuts the gradient through time, and {config.model.cell} does not "
+            "recur: remove it or use a recurrent cell, such as model=gru"
+        )
     if config.model.match == "time" and config.training.max_seconds is None:
         raise UserError("model.match=time compares at equal wall-clock: set training.max_seconds=SECONDS")
     if config.until is not None:
@@ -371,6 +392,21 @@ def _check_combinations(config: BenchConfig) -> None:
             "one before, such as protocol.looks=[5,10]"
         )
     _check_inputs(config.data, config.embedding)
+
+
+def _check_regularisation(model: ModelConfig) -> None:
+    """Keys that mean something to cells with a recurrent matrix, or with gates that keep the state."""
+    declaration = declared(model.cell) if is_recurrent(model.cell) else None
+    for key, probability in (("weight_drop", model.weight_drop), ("recurrent_dropout", model.recurrent_dropout)):
+        if probability and not (declaration and declaration.recurrent_matrix):
+            raise UserError(
+                f"model.{key}={probability}: the cell {model.cell} has no recurrent matrix; remove it or use model=lstm"
+            )
+    if model.chrono is not None and not (declaration and declaration.chrono):
+        raise UserError(
+            f"model.chrono={model.chrono}: the cell {model.cell} has no gate that keeps its state; remove it or use "
+            "model=lstm or model=gru"
+        )
 
 
 def _check_heads(model: ModelConfig) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UserError, did_you_mean
-from bench.models.sizes import SIMPLEST_FIRST
+from bench.models.sizes import LINEAR_KEYS, SIMPLEST_FIRST
 from bench.runs.identity import GROUPS, science_columns
 
 # What follows from what is compared, and may therefore differ as well. The width is told apart by the matching.
 _FOLLOWERS = {
-    "model": ("model.forget_bias", "model.heads"),
+    "model": ("model.forget_bias", "model.heads", *(f"model.{name}" for name in LINEAR_KEYS)),
     "embedding": ("embedding_fingerprint", "embedding_dimension"),
     "data": ("data_fingerprint",),
 }

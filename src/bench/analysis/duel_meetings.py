@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.models.sizes import BASELINES, SIMPLEST_FIRST
+from bench.declarations import BASELINES
+from bench.models.sizes import SIMPLEST_FIRST
 from bench.runs.contention import MOST_WAIT
 
 SETTING = ["length", "batch_size", "width"]

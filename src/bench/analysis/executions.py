@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from bench.models.sizes import GATES
+from bench.declarations import BASELINES
 
 EXECUTIONS = ("auto", "torch", "step")  # as declared; the headline's is the first of those that were run
 DECLARED = "model.kernel"
@@ -22,7 +22,7 @@ def by_execution(runs: pd.DataFrame) -> pd.DataFrame:
     Column `model.kernel` says which. What does not recur has one execution and stays as it is.
     """
     runs = runs.assign(**{DECLARED: _known(runs, DECLARED, "auto")})
-    recurs = runs["model.cell"].isin(list(GATES))
+    recurs = ~runs["model.cell"].isin(list(BASELINES))
     asked = [name for name in EXECUTIONS if (runs[DECLARED][recurs] == name).any()]
     if len(asked) < 2:
         return runs

@@ -9,7 +9,8 @@ import pandas as pd
 
 from bench.analysis.arms import word
 from bench.analysis.executions import DECLARED
-from bench.models.sizes import BASELINES, WIDTH_AS_GIVEN, idle_keys
+from bench.declarations import BASELINES
+from bench.models.sizes import LINEAR, WIDTH_AS_GIVEN, means_nothing
 
 MATCHINGS = ("parameters", "width", "time")
 _NAMED = ("data.name", "embedding.name", "model.pooling")  # stand in a scene's name already
@@ -48,14 +49,14 @@ def dataset_names(runs: pd.DataFrame) -> pd.Series:
 def by_matching(runs: pd.DataFrame) -> pd.DataFrame:
     """Each run once for every matching that it answers: an LSTM is as wide as it is large, a bag has no width."""
     timed = runs["model.match"] == "time"
-    plain = runs["hidden_size_resolved"] == runs["model.hidden_size"]
+    plain = (runs["hidden_size_resolved"] == runs["model.hidden_size"]) | (runs["model.cell"] == LINEAR)
     sized = (runs["model.match"] == "parameters") | runs["model.cell"].isin(WIDTH_AS_GIVEN)
     answered = {"parameters": sized & ~timed, "width": plain & ~timed, "time": timed}
     return pd.concat([runs[rows].assign(matching=name) for name, rows in answered.items()], ignore_index=True)
 
 
 def beside_cells(runs: pd.DataFrame, held: Sequence[str]) -> pd.DataFrame:
-    """A baseline's run once for all that recurrent cells were given and that means nothing to it, such as a direction.
+    """A baseline's run once for all that others were given and that means nothing to it, such as a direction.
 
     held: columns that must be equal within a scene.
     """
@@ -63,7 +64,7 @@ def beside_cells(runs: pd.DataFrame, held: Sequence[str]) -> pd.DataFrame:
     for cell in BASELINES:
         repeated = [
             _once_for_each(
-                own, beside, [name for name in held if name.removeprefix("model.") in idle_keys(cell, str(match))]
+                own, beside, [name for name in held if means_nothing(name, cell, str(match))]
             )
             for match, own in runs[runs["model.cell"] == cell].groupby("model.match")
         ]

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.config import DuelConfig, Kernel, ModelConfig
+from bench.declarations import BASELINES
 from bench.errors import UserError
-from bench.models.sizes import BASELINES, encoder_flops_per_token, encoder_parameters, matched_width
+from bench.models.sizes import LINEAR, encoder_flops_per_token, encoder_parameters, matched_width
 from bench.runs.identity import ResolvedRun
 
 
@@ -140,6 +141,8 @@ def training_flops(model: ModelConfig, dimension: int, width: int, setting: Sett
 def _check(runs: Mapping[str, ResolvedRun], duel: DuelConfig) -> None:
     for name, run in runs.items():
         data, model = run.config.data, run.config.model
+        if model.cell == LINEAR:
+            raise UserError(f"model={name} is not trained in steps, so a duel has nothing to time: leave it out")
         if max(duel.lengths) > data.max_length:
             raise UserError(
                 f"duel.lengths={duel.lengths}: data.max_length={data.max_length} cuts texts before that; "

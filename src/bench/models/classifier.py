@@ -24,7 +24,7 @@ from bench.config import TrainingConfig
 from bench.data.batches import Batch
 from bench.distributed import gather
 from bench.errors import DivergedError
-from bench.models.encoder import TextClassifier
+from bench.models.encoder import RecurrentEncoder, TextClassifier
 from bench.models.lookup import clip_gradients
 from bench.seeds import integer
 
@@ -105,6 +105,8 @@ class Classifier(LightningModule):
         """frozen_epochs: in which word vectors stay as they are, although they are trainable."""
         super().__init__()
         self.network = network
+        if isinstance(network.encoder, RecurrentEncoder):
+            network.encoder.truncate(training.tbptt)
         self.training_config = training
         self.planned_steps = planned_steps
         self.seed = seed

@@ -61,3 +61,20 @@ class Dropout(nn.Dropout):
         if values.device.type != "cpu":
             return F.dropout(values, self.p)
         return values * draw_kept(values.numel(), self.p).mask(values)
+
+
+class VariationalDropout(Dropout):
+    """Drops the same features at every step of a text (Gal & Ghahramani 2016): one mask per text for all of its time.
+
+    Other texts, and other places in the network, have masks of their own.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(batch, time, features); the result lies in memory as `values` do."""
+        if not self.training or self.p == 0:
+            return values
+        return values * self.mask(values[:, 0])[:, None]
+
+    def mask(self, like: Tensor) -> Tensor:
+        """A mask for whole texts, 0 or what keeps means as they are. like: (batch, features), for type and device."""
+        return super().forward(torch.ones_like(like, memory_format=torch.contiguous_format))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,12 +23,15 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from bench.config import Kernel, ModelConfig
+from bench.declarations import declared, is_recurrent
 from bench.models.baselines import BASELINE_ENCODERS, AttentionEncoder, BagEncoder
-from bench.models.cells import CELLS, initialise
-from bench.models.dropout import Dropout
-from bench.models.kernels.layers import StepLayer, build_direction
+from bench.models.cells import initialise
+from bench.models.dropout import Dropout, VariationalDropout
+from bench.models.kernels.layers import EquationLayer, StepLayer, build_direction
 from bench.models.lookup import WordVectors
 from bench.models.pooling import AttentionPooling, last_state, max_state, mean_state
+from bench.models.recurrent_dropout import DroppedDirection, RecurrentDropout, WeightDrop
+from bench.models.truncation import read_in_windows
 from bench.seeds import integer
 
 
@@ -36,11 +40,19 @@ def reverse_within(values: Tensor, lengths: Tensor) -> Tensor:
 
     values: (batch, time, features), as the result best time-major in memory;  lengths: (batch,).
     """
-    steps = torch.arange(values.shape[1], device=values.device)[:, None]
-    source = torch.where(steps < lengths, lengths - 1 - steps, steps)
-    places = source * len(values) + torch.arange(len(values), device=values.device)
+    places = reversed_places(lengths, values.shape[1])
     reversed_values: Tensor = _Reordered.apply(values.transpose(0, 1), places)  # type: ignore[no-untyped-call]
     return reversed_values.transpose(0, 1)
+
+
+def reversed_places(lengths: Tensor, time: int) -> Tensor:
+    """Where each text's steps stand if it is read from its own end, padding last: rows of (time · batch).
+
+    lengths: (batch,) → (time, batch).
+    """
+    steps = torch.arange(time, device=lengths.device)[:, None]
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    return source * len(lengths) + torch.arange(len(lengths), device=lengths.device)
 
 
 class _Reordered(Function):
@@ -59,44 +71,73 @@ class _Reordered(Function):
 
 
 class RecurrentLayer(nn.Module):
-    """One layer in one or both directions. input: (batch, time, input_size) → (batch, time, directions · hidden)."""
+    """One layer in one or both directions. input: (batch, time, input_size) → (batch, time, directions · hidden).
 
-    def __init__(self, cell: str, kernel: Kernel, input_size: int, hidden_size: int, bidirectional: bool) -> None:
+    window: steps after which a gradient through time is cut (`bench.models.truncation`), None for the whole text.
+    """
+
+    window: int | None = None
+
+    def __init__(self, model: ModelConfig, kernel: Kernel, input_size: int, hidden_size: int) -> None:
+        """kernel, hidden_size: as resolved."""
         super().__init__()
-        self.forward_direction = build_direction(cell, kernel, input_size, hidden_size)
-        self.backward_direction = build_direction(cell, kernel, input_size, hidden_size) if bidirectional else None
+        self.weight_drop = WeightDrop(model.weight_drop)
+        self.recurrent_dropout = RecurrentDropout(model.recurrent_dropout)
+        masked = model.recurrent_dropout > 0
+        build = partial(build_direction, model.cell, kernel, input_size, hidden_size, masked=masked)
+        self.forward_direction = build()
+        self.backward_direction = build() if model.bidirectional else None
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """States of every step; those at padding are undefined."""
-        states = _read(self.forward_direction, inputs, lengths, reverse=False)
+        states = self._states(self.forward_direction, inputs, lengths, reverse=False)
         if self.backward_direction is None:
             return states
-        reversed_states = _read(self.backward_direction, inputs, lengths, reverse=True)
+        reversed_states = self._states(self.backward_direction, inputs, lengths, reverse=True)
         return torch.cat([states.transpose(0, 1), reversed_states.transpose(0, 1)], dim=2).transpose(0, 1)
 
+    def _states(self, direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
+        """States of one direction. (batch, time, input_size) → (batch, time, hidden)."""
+        time, read = inputs.shape[1], self._as_read(direction, len(inputs))
+        if self.window is None or self.window >= time or not torch.is_grad_enabled():
+            return _read(read, inputs, lengths, reverse=reverse)
+        order = reversed_places(lengths, time) if reverse else None
+        return read_in_windows(read, inputs.transpose(0, 1), self.window, order).transpose(0, 1)
 
-def _read(direction: nn.Module, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
+    def _as_read(self, direction: nn.Module, texts: int) -> nn.Module | DroppedDirection:
+        """A direction with what dropout leaves of its weights and states for one batch; itself where all is left."""
+        weights, mask = self.weight_drop.drawn(direction), self.recurrent_dropout.drawn(direction, texts)
+        return DroppedDirection(direction, weights, mask) if weights or mask is not None else direction
+
+
+def _read(direction: nn.Module | DroppedDirection, inputs: Tensor, lengths: Tensor, *, reverse: bool) -> Tensor:
     """States of one direction. (batch, time, input_size) → (batch, time, hidden)."""
     if isinstance(direction, StepLayer):
         states: Tensor = direction(inputs, lengths, reverse)
         return states
+    if isinstance(direction, DroppedDirection) and isinstance(direction.direction, StepLayer):
+        return direction.read(inputs, lengths, reverse)
     states, _ = direction(reverse_within(inputs, lengths) if reverse else inputs)
     return reverse_within(states, lengths) if reverse else states
 
 
 class RecurrentEncoder(nn.Module):
-    """A stack of recurrent layers with dropout between them."""
+    """A stack of recurrent layers with dropout between them, and where it is asked for, within them."""
 
     def __init__(self, model: ModelConfig, input_size: int, hidden_size: int, kernel: Kernel = "torch") -> None:
         """hidden_size, kernel: as resolved."""
         super().__init__()
         width = hidden_size * (1 + model.bidirectional)
         inputs = [input_size] + [width] * (model.num_layers - 1)
-        self.layers = nn.ModuleList(
-            RecurrentLayer(model.cell, kernel, size, hidden_size, model.bidirectional) for size in inputs
-        )
-        self.dropout = Dropout(model.dropout)
+        self.layers = nn.ModuleList(RecurrentLayer(model, kernel, size, hidden_size) for size in inputs)
+        self.dropout = (VariationalDropout if model.variational else Dropout)(model.dropout)
         self.output_size = width
+
+    def truncate(self, window: int | None) -> None:
+        """Cut gradients through time after so many steps of each text; None: nowhere."""
+        for layer in self.layers:
+            assert isinstance(layer, RecurrentLayer)
+            layer.window = window
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(batch, time, input_size) → (batch, time, output_size)."""
@@ -135,10 +176,12 @@ class TextClassifier(nn.Module):
     ) -> None:
         """hidden_size, kernel: as resolved."""
         super().__init__()
-        self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=model.dropout)
+        independent, shared = (0.0, model.dropout) if model.variational else (model.dropout, 0.0)
+        self.embedding = WordVectors(vectors, trainable=trainable_vectors, dropout=independent)
+        self.vector_dropout = VariationalDropout(shared)  # of the same features of all words of a text
         self.detaches_vectors = False
         self.encoder = build_encoder(model, vectors.shape[1], hidden_size, kernel)
-        bidirectional = model.bidirectional and model.cell in CELLS
+        bidirectional = model.bidirectional and is_recurrent(model.cell)
         self.dropout = Dropout(model.dropout)
         self.attention = AttentionPooling(self.encoder.output_size) if model.pooling == "attention" else None
         self.sigmoid = model.output == "sigmoid"
@@ -161,7 +204,7 @@ class TextClassifier(nn.Module):
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """States of every step. (batch, time) → (batch, time, features)."""
-        vectors = self.embedding(tokens.T).transpose(0, 1)
+        vectors = self.vector_dropout(self.embedding(tokens.T).transpose(0, 1))
         states: Tensor = self.encoder(vectors.detach() if self.detaches_vectors else vectors, lengths)
         return states
 
@@ -176,8 +219,8 @@ class TextClassifier(nn.Module):
     def _initialise(self, model: ModelConfig, seed: int) -> None:
         for name, module in self.named_modules():
             generator = torch.Generator().manual_seed(integer(seed, "init", zlib.crc32(name.encode())))
-            if isinstance(module, nn.RNNBase | StepLayer):
-                initialise(module, CELLS[model.cell], model.forget_bias, generator)
+            if isinstance(module, nn.RNNBase | StepLayer | EquationLayer):
+                initialise(module, declared(model.cell), model.forget_bias, generator, chrono=model.chrono)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:

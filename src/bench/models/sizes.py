@@ -1,7 +1,8 @@
 """Parameters and floating-point operations in closed form, and the widths at which models are equally large.
 
 With E inputs and H units, a cell of g gates has g·H·(E + H) weights and 2·g·H biases per direction (PyTorch keeps an
-input and a hidden bias), and costs 2·g·H·(E + H) operations per token forward (a multiply-add counts as two).
+input and a hidden bias), and costs 2·g·H·(E + H) operations per token forward (a multiply-add counts as two). What a
+cell has beside these, per unit, is in `bench.declarations`: a vector of weights costs two operations a value, too.
 
 A layer of the attention encoder has 12·H² weights (queries, keys, values and their output 4·H², feed-forward 8·H²) and
 13·H biases and scales; before the first one, E·H + H project word vectors where E ≠ H, and 2·H scale what comes out. A
@@ -14,22 +15,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from typing import Any
 
 from bench.config import ModelConfig
+from bench.declarations import DECLARED, CellDeclaration, declared, is_recurrent
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-BASELINES = ("attention", "bag")  # encoders that do not recur; every further one has fewer keys of effect
-SIMPLEST_FIRST = ("bag", *GATES, "attention")
-REFERENCE_CELL: Literal["lstm"] = "lstm"
-WIDTH_AS_GIVEN = (REFERENCE_CELL, "bag")  # whatever is held equal: the one is the measure, the other has no width
+GATES = {cell: declaration.gates for cell, declaration in DECLARED.items()}  # of the program's own cells
+LINEAR = "linear"  # n-grams and logistic regression: neither word vectors nor an encoder, and no training step
+LINEAR_KEYS = ("ngrams", "minimum_texts", "inverse_regularisation")  # of a model, that mean something to it alone
+SIMPLEST_FIRST = (LINEAR, "bag", *GATES, "attention")
+REFERENCE_CELL = "lstm"
+# Whatever is held equal: the first is the measure, the others have no width.
+WIDTH_AS_GIVEN = (REFERENCE_CELL, "bag", LINEAR)
 
 # Keys of a model that change nothing in it; forget_bias is refused by all cells that have no forget gate.
 _IDLE = {
-    "bag": ("hidden_size", "num_layers", "bidirectional", "heads", "kernel"),
-    "attention": ("bidirectional", "kernel"),
+    "bag": ("hidden_size", "num_layers", "bidirectional", "heads", "kernel", *LINEAR_KEYS),
+    "attention": ("bidirectional", "kernel", *LINEAR_KEYS),
+    LINEAR: tuple(item.name for item in fields(ModelConfig) if item.name not in ("cell", *LINEAR_KEYS)),
 }
+_IDLE_GROUPS = {LINEAR: ("training.", "embedding.", "embedding_", "hardware.")}  # how columns of a record begin
 
 
 @dataclass(frozen=True)
@@ -47,20 +53,26 @@ def idle_keys(cell: str, match: str = "width") -> tuple[str, ...]:
 
     match: what is held equal; the parameters are those of an LSTM in one direction or in both.
     """
-    idle = _IDLE.get(cell, ("heads",))
+    idle = _IDLE.get(cell, ("heads", *LINEAR_KEYS))
     sized = match == "parameters" and cell not in WIDTH_AS_GIVEN
     return tuple(name for name in idle if not (sized and name == "bidirectional"))
+
+
+def means_nothing(column: str, cell: str, match: str) -> bool:
+    """Whether a column of a record, such as `model.pooling` or `embedding_dimension`, has no effect on this cell."""
+    return column.startswith(_IDLE_GROUPS.get(cell, ())) or column.removeprefix("model.") in idle_keys(cell, match)
 
 
 def settled_model(model: ModelConfig, input_size: int) -> ModelConfig:
     """The model with defaults in the place of values that change nothing.
 
-    A bag of words is as wide as its word vectors, and a baseline has PyTorch's kernel alone.
+    A bag of words is as wide as its word vectors, and a baseline has PyTorch's kernel alone. Chrono initialisation sets
+    the forget gate's bias, and without dropout nothing is said by how its masks are drawn.
     """
-    idle = idle_keys(model.cell, model.match)
-    settled: dict[str, Any] = {
-        item.name: item.default for item in fields(model) if item.name in idle and item.default is not MISSING
-    }
+    idle = list(idle_keys(model.cell, model.match))
+    idle += ["forget_bias"] if model.chrono is not None else []
+    idle += ["variational"] if model.dropout == 0 else []
+    settled = {item.name: _default(item) for item in fields(model) if item.name in idle}
     if "hidden_size" in idle:
         settled["hidden_size"] = input_size
     if "kernel" in idle:
@@ -68,25 +80,42 @@ def settled_model(model: ModelConfig, input_size: int) -> ModelConfig:
     return replace(model, **settled)
 
 
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
 def recurrent_parameters(
     gates: int, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False
 ) -> int:
     """Weights and biases of all recurrent layers."""
-    weights = _weights(gates, input_size, hidden_size, num_layers, bidirectional)
-    return weights + 2 * gates * hidden_size * num_layers * (1 + bidirectional)
+    return _parameters(CellDeclaration(gates), input_size, hidden_size, num_layers, bidirectional)
 
 
 def flops_per_token(
     gates: int, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False
 ) -> int:
     """Operations of the matrix products of all recurrent layers for one token, forward."""
-    return 2 * _weights(gates, input_size, hidden_size, num_layers, bidirectional)
+    return _flops(CellDeclaration(gates), input_size, hidden_size, num_layers, bidirectional)
 
 
-def _weights(gates: int, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> int:
+def _parameters(cell: CellDeclaration, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> int:
+    biases = cell.biases * cell.gates + sum(vector.per_unit for vector in cell.further if vector.bias)
+    weights = _weights(cell, input_size, hidden_size, num_layers, bidirectional)
+    return weights + biases * hidden_size * num_layers * (1 + bidirectional)
+
+
+def _flops(cell: CellDeclaration, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> int:
+    weights = _weights(cell, input_size, hidden_size, num_layers, bidirectional)
+    return 2 * weights + cell.operations * hidden_size * num_layers * (1 + bidirectional)
+
+
+def _weights(cell: CellDeclaration, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool) -> int:
+    """Everything but biases."""
     directions = 1 + bidirectional
-    first = gates * hidden_size * (input_size + hidden_size)
-    further = gates * hidden_size * (directions * hidden_size + hidden_size)
+    from_state = hidden_size if cell.recurrent_matrix else 0
+    vectors = hidden_size * sum(vector.per_unit for vector in cell.further if not vector.bias)
+    first = cell.gates * hidden_size * (input_size + from_state) + vectors
+    further = cell.gates * hidden_size * (directions * hidden_size + from_state) + vectors
     return directions * (first + (num_layers - 1) * further)
 
 
@@ -107,11 +136,11 @@ def attention_flops_per_token(input_size: int, hidden_size: int, num_layers: int
 
 def encoder_parameters(model: ModelConfig, input_size: int, hidden_size: int) -> int:
     """Parameters between word vectors and pooling. input_size: of word vectors;  hidden_size: after matching."""
-    if model.cell == "bag":
+    if model.cell in ("bag", LINEAR):
         return 0
     if model.cell == "attention":
         return attention_parameters(input_size, hidden_size, model.num_layers)
-    return recurrent_parameters(GATES[model.cell], input_size, hidden_size, model.num_layers, model.bidirectional)
+    return _parameters(declared(model.cell), input_size, hidden_size, model.num_layers, model.bidirectional)
 
 
 def encoder_flops_per_token(model: ModelConfig, input_size: int, hidden_size: int, length: float = 0) -> int:
@@ -119,11 +148,11 @@ def encoder_flops_per_token(model: ModelConfig, input_size: int, hidden_size: in
 
     length: of its text, in tokens. Only attention's cost depends on it.
     """
-    if model.cell == "bag":
+    if model.cell in ("bag", LINEAR):
         return 0
     if model.cell == "attention":
         return attention_flops_per_token(input_size, hidden_size, model.num_layers, length)
-    return flops_per_token(GATES[model.cell], input_size, hidden_size, model.num_layers, model.bidirectional)
+    return _flops(declared(model.cell), input_size, hidden_size, model.num_layers, model.bidirectional)
 
 
 def attended_length(lengths: Iterable[int]) -> float:
@@ -150,7 +179,9 @@ def matched_width(model: ModelConfig, input_size: int) -> int:
 
     target = encoder_parameters(replace(model, cell=REFERENCE_CELL), input_size, model.hidden_size)
     step = model.heads if model.cell == "attention" else 1
-    largest = 4 * model.hidden_size + step  # a simple network needs at most four times the LSTM's units
+    largest = 4 * model.hidden_size + step  # a simple network needs at most four times the LSTM's units,
+    while parameters(largest) < target:  # a cell without recurrent matrix more
+        largest *= 2
     # Attention as wide as its vectors has no projection: that width is out of the order of the others.
     widths = [width for width in range(step, largest + 1, step) if width != input_size]
     above = bisect_left(widths, target, key=parameters)
@@ -162,7 +193,7 @@ def encoded_width(model: ModelConfig, input_size: int, hidden_size: int) -> int:
     """Features of what is pooled, for every token."""
     if model.cell == "bag":
         return input_size
-    return hidden_size * (1 + (model.bidirectional and model.cell in GATES))
+    return hidden_size * (1 + (model.bidirectional and is_recurrent(model.cell)))
 
 
 def sizes_of(

@@ -6,10 +6,11 @@ Everything here is plain text. What a format needs escaped is escaped by the wri
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.report.figures import Figure
+from bench.report.tokens import Passage, TokenGrid, UnitMap
 
 Value = str | float | int | None
 
@@ -103,7 +104,23 @@ class Plot:
     see: str = ""
 
 
-Block = Prose | Listing | Commands | Plot | Table
+@dataclass(frozen=True)
+class Fold:
+    """Blocks behind a line that opens them."""
+
+    summary: str
+    blocks: tuple[Block, ...]
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Blocks in columns, each under its title; below one another where the window is narrow."""
+
+    columns: tuple[tuple[str, tuple[Block, ...]], ...]
+
+
+Block = Prose | Listing | Commands | Plot | Table | Passage | TokenGrid | UnitMap | Fold | Beside
 
 
 @dataclass(frozen=True)
@@ -136,13 +153,27 @@ class Document:
     @property
     def tables(self) -> tuple[Table, ...]:
         """Every table once, those behind figures included."""
-        found = (entry for section in self.sections for block in section.blocks for entry in _tables_of(block))
+        found = (entry for block in self.blocks for entry in _tables_of(block))
         return tuple({table.name: table for table in found}.values())
 
     @property
     def figures(self) -> tuple[Figure, ...]:
         """Every figure, in order."""
-        return tuple(block.figure for section in self.sections for block in section.blocks if isinstance(block, Plot))
+        return tuple(block.figure for block in self.blocks if isinstance(block, Plot))
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every block, in order, those inside of others included."""
+        return tuple(block for section in self.sections for block in _unfolded(section.blocks))
+
+
+def _unfolded(blocks: Iterable[Block]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        if isinstance(block, Fold):
+            yield from _unfolded(block.blocks)
+        elif isinstance(block, Beside):
+            yield from _unfolded(inner for _, inside in block.columns for inner in inside)
 
 
 def _tables_of(block: Block) -> Sequence[Table]:

@@ -28,11 +28,11 @@ def render_page(document: Document, footer: str) -> str:
     """The page. Text of the document appears as text, whatever it holds."""
     drawn = {figure.name: spec(figure) for figure in document.figures}
     themes = {"light": theme.config("light"), "dark": theme.config("dark")}
-    script = f"{_libraries()}\n{FIT_PANELS}\n{_read('page.js')}"
+    script = "\n".join((_libraries(), FIT_PANELS, _read("tokens.js"), _read("page.js")))
     return _template().render(
         document=document,
         footer=footer,
-        style=Markup(_read("style.css")),
+        style=Markup(_read("style.css") + _read("tokens.css")),
         script=Markup(script),
         policy=_policy(script),
         specs=Markup(inline_json({"specs": drawn, "themes": themes})),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.config import BenchConfig, Scalar, flatten
 from bench.files import without_home
 from bench.models.sizes import Sizes, attended_length, sizes_of
+from bench.runs.cell_sources import cell_package
 from bench.runs.contention import is_disturbed
 from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch
@@ -18,6 +19,7 @@ from bench.runs.record import RunRecord, Status
 from bench.runs.store import new_execution_id
 
 if TYPE_CHECKING:
+    from bench.embeddings.table import EmbeddingTable
     from bench.runs.training import Fit
 
 
@@ -99,10 +101,11 @@ def fitted_record(fit: Fit, started_at: datetime, outcome: dict[str, object], ex
     fields = (
         _data_fields(fit) | _size_fields(fit) | _quality_fields(fit) | _speed_fields(fit) | _environment_fields(fit)
     )
+    fields |= asdict(fit.gradient_norms.sizes())
     if outcome["status"] is Status.FINISHED:
         fields["stop_reason"] = fit.stop_reason
     fields |= {"resumed_from": fit.checkpoints.resumed_from, "resumed_epochs": fit.checkpoints.resumed_epochs}
-    return make_record(fit.resolved, started_at, fields | outcome, execution_id)
+    return make_record(fit.resolved, started_at, fields | fit.record_fields() | outcome, execution_id)
 
 
 def _finite(value: object) -> object:
@@ -128,12 +131,14 @@ def _data_fields(fit: Fit) -> dict[str, object]:
         **({} if resolved.corpus.duplicates is None else asdict(resolved.corpus.duplicates)),
         "embedding_fingerprint": resolved.vectors.fingerprint if resolved.vectors else None,
         "embedding_dimension": resolved.dimension,
-        **{
-            f"embedding_{item.name}": getattr(fit.table, item.name)
-            for item in fields(fit.table)
-            if item.name != "values"
-        },
+        **_table_fields(fit.table),
     }
+
+
+def _table_fields(table: EmbeddingTable | None) -> dict[str, object]:
+    """How word vectors came about, where there are any."""
+    names = [] if table is None else [item.name for item in fields(table) if item.name != "values"]
+    return {f"embedding_{name}": getattr(table, name) for name in names}
 
 
 def _size_fields(fit: Fit) -> dict[str, object]:
@@ -210,10 +215,11 @@ def _speed_fields(fit: Fit) -> dict[str, object]:
 def _environment_fields(fit: Fit) -> dict[str, object]:
     hardware = fit.resolved.config.hardware
     machine = describe_machine()
+    packages = machine.packages | cell_package(fit.resolved.config.model.cell)
     seen = describe_torch(fit.trainer.strategy.root_device.type, fit.threads)
     return {
         **asdict(describe_code()),
-        **asdict(machine),
+        **asdict(machine) | {"packages": packages},
         **asdict(seen),
         "devices": hardware.devices,
         "hardware_key": fit.hardware_key,

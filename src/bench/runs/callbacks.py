@@ -43,11 +43,18 @@ class Selection(Stopper):
         assert isinstance(module, Classifier)
         quality, epoch = module.validation, trainer.current_epoch + 1
         assert quality is not None
-        if self.best is None or (quality.accuracy, -quality.log_loss) > (self.best.accuracy, -self.best.log_loss):
-            self.best, self.best_epoch = quality, epoch
-            self.weights = copied_weights(module.network)
-        elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
+        if self.consider(quality, epoch, module.network):
+            return
+        if self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
             self.stopped = trainer.should_stop = True
+
+    def consider(self, quality: SplitQuality, epoch: int, network: nn.Module) -> bool:
+        """Keep the network's weights if they are the best so far; whether they are."""
+        best = self.best
+        if best is not None and (quality.accuracy, -quality.log_loss) <= (best.accuracy, -best.log_loss):
+            return False
+        self.best, self.best_epoch, self.weights = quality, epoch, copied_weights(network)
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """The choice so far, as a checkpoint holds it; it is never made after the epoch that stops."""
@@ -141,14 +148,14 @@ class LearningCurve(Callback):
             gradient_norm=None if module.gradient_norm is None else float(module.gradient_norm),
         )
         self._losses.clear()
-        self._add(trainer, row)
+        self.add(trainer, row)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """A row for every evaluation."""
         assert isinstance(module, Classifier)
         quality = module.validation
         assert quality is not None
-        self._add(
+        self.add(
             trainer,
             CurveRow(
                 step=trainer.global_step,
@@ -160,11 +167,13 @@ class LearningCurve(Callback):
             ),
         )
 
-    def _add(self, trainer: Trainer, row: CurveRow) -> None:
+    def add(self, trainer: Trainer, row: CurveRow) -> None:
+        """Take in a row, and show it to whoever watches."""
         self.rows.append(row)
         for watch in self.watchers:
             watch(row)
-        _log(trainer, row, {"tokens_per_second": self.clock.tokens_per_second()})
+        rate = self.clock.tokens_per_second()
+        _log(trainer, row, {"tokens_per_second": rate} if rate else {})
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, and the losses of the row that is not full yet."""

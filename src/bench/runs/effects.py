@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from bench.config import BenchConfig, DataConfig, EmbeddingConfig
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig, TrainingConfig
 from bench.embeddings.vectors import VectorFile
-from bench.models.sizes import settled_model
+from bench.models.sizes import LINEAR, settled_model
 
 Section = TypeVar("Section", EmbeddingConfig, DataConfig)
 
@@ -26,6 +26,10 @@ def _composes(embedding: EmbeddingConfig, file: VectorFile | None) -> bool:
         return embedding.name == "fasttext"
     return file is not None and file.kind == "fasttext_binary"
 
+
+# What a linear model has instead: it reads no word vectors, and is not trained in steps.
+_NO_VECTORS = EmbeddingConfig(name="random", dimension=1)
+_NO_STEPS = TrainingConfig(epochs=1, batch_size=1, learning_rate=1.0)
 
 # When a key has an effect; the others always have.
 _EMBEDDING: Mapping[str, Callable[[EmbeddingConfig, VectorFile | None], bool]] = {
@@ -51,17 +55,28 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
 
     splits: names of those that the corpus has;  file: of vectors, None where none is read.
     """
+    if config.model.cell == LINEAR:
+        config = _without_network(config)
     embedding, data = config.embedding, config.data
     dimension = file.dimension if file else embedding.dimension
     assert dimension is not None  # build_config saw to it
     idle_embedding = {name for name, has_effect in _EMBEDDING.items() if not has_effect(embedding, file)}
     idle_data = {name for name, has_effect in _DATA.items() if not has_effect(data, splits)}
+    window = config.training.tbptt
+    cuts = window is not None and window < data.max_length
     return replace(
         config,
         model=settled_model(config.model, dimension),
+        training=config.training if cuts else replace(config.training, tbptt=None),
         embedding=_by_default(embedding, idle_embedding),
         data=_by_default(data, idle_data),
     )
+
+
+def _without_network(config: BenchConfig) -> BenchConfig:
+    """A solver's work: one process on the processor, in double precision, whatever a network would have been given."""
+    hardware = replace(config.hardware, accelerator="cpu", devices=1, strategy="auto", precision="32")
+    return replace(config, embedding=_NO_VECTORS, training=_NO_STEPS, hardware=hardware)
 
 
 def _by_default(section: Section, names: Collection[str]) -> Section:

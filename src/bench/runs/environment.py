@@ -25,13 +25,14 @@ PACKAGE = Path(__file__).resolve().parents[1]  # the folder of `bench`
 
 # What can change a number in a record, relative to the package; everything else may be edited freely.
 NUMERIC_SOURCES = (
-    "seeds.py", "data", "embeddings", "models",
+    "seeds.py", "declarations.py", "data", "embeddings", "models",
     "runs/execute.py", "runs/training.py", "runs/checkpoint.py", "runs/callbacks.py", "runs/clock.py", "runs/probe.py",
+    "runs/linear.py",
 )  # fmt: skip
 
 _PACKAGES = (
     "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "datasets", "wandb", "pyarrow",
-    "gensim",
+    "gensim", "scikit-learn",
 )  # fmt: skip
 
 

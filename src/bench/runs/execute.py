@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench.distributed import is_first_process
 from bench.errors import UserError
+from bench.models.sizes import LINEAR
 from bench.runs import checkpoint
 from bench.runs.assemble import fitted_record, record_without_fit
 from bench.runs.callbacks import Stopper
@@ -24,8 +25,9 @@ from bench.runs.checkpoint import Saved
 from bench.runs.claim import Claim
 from bench.runs.failure import Interrupted, describe_failure
 from bench.runs.identity import ResolvedRun
+from bench.runs.linear import LinearFit
 from bench.runs.outputs import write_files
-from bench.runs.progress import LeaseProgress, Pace, RunProgress
+from bench.runs.progress import LeaseProgress, RunProgress
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.runs.training import Fit, borrowed_torch, quiet_lightning
@@ -79,7 +81,8 @@ def execute(
     with quiet_lightning(), borrowed_torch(resolved.config.hardware), _signals_raise():
         try:
             watching = stoppers(resolved) if stoppers is not None else ()
-            fit = Fit(resolved, store.folder(resolved.run_id, claimed.execution_id), watching)
+            kind = LinearFit if resolved.config.model.cell == LINEAR else Fit
+            fit = kind(resolved, store.folder(resolved.run_id, claimed.execution_id), watching)
             fit.trainer.callbacks.append(_SignalsStay())  # type: ignore[attr-defined]
             if open_trackers is not None and is_first_process():
                 trackers = open_trackers(resolved)
@@ -107,14 +110,13 @@ def execute(
 
 def _run(fit: Fit, saved: Saved | None, claimed: Claim, console: Console | None) -> None:
     """Train under the eyes of whoever watches."""
-    pace = Pace(fit.resolved.config.training, fit.steps_per_epoch, fit.clock)
     if claimed.lease is not None:
-        fit.curve.watchers.append(LeaseProgress(claimed.lease, pace).on_row)
+        fit.curve.watchers.append(LeaseProgress(claimed.lease, fit.pace).on_row)
     with ExitStack() as watching:
         watching.enter_context(checkpoint.told_to_others(saved))
         if console is not None:
             _announce(fit, saved, console)
-            fit.curve.watchers.append(watching.enter_context(RunProgress(console, pace)).on_row)
+            fit.curve.watchers.append(watching.enter_context(RunProgress(console, fit.pace)).on_row)
         fit.run(None if saved is None else saved.path)
 
 
@@ -126,7 +128,7 @@ def _announce(fit: Fit, saved: Saved | None, console: Console) -> None:
         f"{resolved.config.model.cell.upper()} on {resolved.corpus.name} ({resolved.corpus.origin}): "
         f"{len(data.train):,} training texts, {data.truncated_fraction:.0%} of them cut at {data.train.max_length} "
         f"tokens, {len(data.validation):,} validation, {test}; {len(data.vocabulary.words):,} words, "
-        f"{fit.parameters[0]:,} parameters, {fit.threads} threads",
+        f"{fit.size_in_words}, {fit.threads} threads",
         highlight=False,
     )
     if saved is not None:

@@ -13,10 +13,11 @@ from bench.embeddings.lookup import find_vectors
 from bench.embeddings.trained import check_gensim
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
-from bench.models.sizes import idle_keys, matched_width
+from bench.models.sizes import LINEAR, LINEAR_KEYS, idle_keys, matched_width
+from bench.runs.cell_sources import cell_fingerprint
 from bench.runs.effects import settled
 from bench.runs.environment import code_version
-from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels
+from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
 
 GROUPS = ("model", "data", "embedding", "training")  # of the configuration, that a run's numbers depend on
 # What a run computes does not depend on these: where it looks, what it is called, how it is written down.
@@ -33,10 +34,18 @@ _NOT_SCIENCE = {
 }  # fmt: skip
 # Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
 _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
+# Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
+_LATER: dict[str, Scalar] = {
+    "training.tbptt": None,
+    "model.chrono": None, "model.weight_drop": 0.0, "model.recurrent_dropout": 0.0, "model.variational": False,
+}  # fmt: skip
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
+_LINEAR = {f"model.{name}" for name in LINEAR_KEYS}  # in the name of no other model
 # What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
 _COMPARED = {
-    "model.cell", "model.forget_bias", "model.heads", "model.hidden_size_resolved", "model.kernel_resolved",
+    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved",
+    "model.kernel_resolved",
+    *_LINEAR,
 }  # fmt: skip
 
 
@@ -98,10 +107,11 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     opened = opened or Opened()
     _check_task(config.data)
     corpus = opened.corpus(config.data)
-    vectors = opened.vectors(config.embedding)
-    if config.embedding.source == "train":
+    reads_vectors = config.model.cell != LINEAR
+    vectors = opened.vectors(config.embedding) if reads_vectors else None
+    if config.embedding.source == "train" and reads_vectors:
         check_gensim()
-    asked = config.model
+    typed, asked = config, config.model
     config = settled(config, corpus.sizes, vectors)
     dimension = vectors.dimension if vectors else config.embedding.dimension
     assert dimension is not None  # build_config saw to it
@@ -121,6 +131,7 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         "data.fingerprint": corpus.fingerprint,
         "embedding.dimension_resolved": dimension,
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
+        **_of_cell(config.model.cell),
         **_search(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
@@ -128,6 +139,8 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         matching["model.kernel"] = asked.kernel
     searched, budget = _tuning(config)
     idle = {f"model.{name}": getattr(asked, name) for name in idle_keys(asked.cell, asked.match) if name != "kernel"}
+    if not reads_vectors:
+        idle |= _of_networks(typed)
     declared = {
         key: value
         for key, value in {**science, **matching, **idle, **budget}.items()
@@ -148,12 +161,29 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     )
 
 
+def _of_cell(cell: str) -> dict[str, Scalar]:
+    """The sources of another package's cell."""
+    fingerprint = cell_fingerprint(cell)
+    return {} if fingerprint is None else {"model.cell_fingerprint": fingerprint}
+
+
+def _of_networks(typed: BenchConfig) -> dict[str, Scalar]:
+    """What networks were given beside a linear model, which reads none of it: their runs pair with its run.
+
+    Vectors from files have fingerprints, which are not looked for here.
+    """
+    keys = {**_science(typed), "embedding.dimension_resolved": typed.embedding.dimension}
+    return {key: value for key, value in keys.items() if key.startswith(("training.", "embedding.", "precision"))}
+
+
 def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kernel:
     """What `auto` comes to: as planned for members of a sweep, else as the table of this machine says."""
     if not has_kernels(config.model.cell):
         return "torch"
     if config.sweep.kernel is not None:
         return config.sweep.kernel
+    if not is_timed(config.model.cell) or config.model.recurrent_dropout:  # PyTorch has no module of it
+        return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
 
@@ -180,11 +210,16 @@ def science_columns(columns: Iterable[str]) -> list[str]:
 def _science(config: BenchConfig) -> dict[str, Scalar]:
     sections = {name: getattr(config, name) for name in GROUPS}  # no other group holds science
     leaves = [leaf for name, section in sections.items() for leaf in flatten(section, f"{name}.")]
+    left_out = _GENERATED if config.model.cell == LINEAR else _GENERATED | _LINEAR
     return {
-        **{key: value for key, value in leaves if is_science(key) and key not in _GENERATED},
+        **{key: value for key, value in leaves if is_science(key) and key not in left_out and not _is_idle(key, value)},
         "seed": config.seed,
         "precision": config.hardware.precision,
     }
+
+
+def _is_idle(key: str, value: Scalar) -> bool:
+    return key in _LATER and value == _LATER[key]
 
 
 def _search(config: BenchConfig) -> dict[str, Scalar]:
@@ -213,10 +248,12 @@ def _tuning(config: BenchConfig) -> tuple[list[str], dict[str, Scalar]]:
 def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:
     """A readable name of the configuration without its seed, made unique by a short hash."""
     model = config.model
+    digest = _digest({key: value for key, value in science.items() if key != "seed"})[:6]
+    if model.cell == LINEAR:
+        return f"{config.data.name}/none/{model.cell}-{model.ngrams}grams/{digest}"
     shape = f"{model.cell}-{model.hidden_size}" + (f"x{model.num_layers}" if model.num_layers > 1 else "")
     both = "-bidirectional" if model.bidirectional else ""
     both += f"-{science['model.kernel']}" if "model.kernel" in science else ""  # declared, and not left to the machine
-    digest = _digest({key: value for key, value in science.items() if key != "seed"})[:6]
     return f"{config.data.name}/{config.embedding.name}/{shape}{both}-{model.pooling}/{digest}"
 
 

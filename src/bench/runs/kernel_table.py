@@ -24,17 +24,18 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from bench.config import BenchConfig, HardwareConfig, Kernel
+from bench.declarations import DECLARED, is_recurrent
 from bench.files import cache_root, write_atomically
 from bench.models.kernels import compiler
-from bench.models.sizes import GATES
 from bench.processor import cpu_model, gpu_drivers_present, gpu_models, usable_cores
 from bench.runs.environment import PACKAGE
 
 TABLE_VERSION = 1
 SIZES = (32, 64, 128, 256, 512)  # hidden sizes that are measured
+TIMED = tuple(cell for cell, declaration in DECLARED.items() if declaration.has_module)
 
 _READ = ConfigDict(extra="ignore", strict=True)  # a newer program may know more
-_SOURCES = ("models/kernels", "models/cells.py")  # what a time depends on, relative to the package
+_SOURCES = ("models/kernels", "models/cells")  # what a time depends on, relative to the package
 
 Device = Literal["cpu", "cuda", "mps"]
 
@@ -182,7 +183,9 @@ def advice(config: BenchConfig) -> str | None:
     That is where a processor's own kernel could be compiled: on a GPU PyTorch's are fused, and our loop is no match.
     """
     hardware = config.hardware
-    if config.model.kernel != "auto" or config.sweep.kernel or not has_kernels(config.model.cell):
+    if config.model.kernel != "auto" or config.sweep.kernel or not is_timed(config.model.cell):
+        return None
+    if config.model.recurrent_dropout:  # PyTorch has no module with it
         return None
     place = place_of(hardware)
     if hardware.precision != "32" or place.device != "cpu" or fresh_table(hardware) or compiler.found() is None:
@@ -208,7 +211,12 @@ def store_table(table: KernelTable) -> Path:
 
 def has_kernels(cell: str) -> bool:
     """Whether a cell recurs, and can therefore be executed in more than one way."""
-    return cell in GATES
+    return is_recurrent(cell)
+
+
+def is_timed(cell: str) -> bool:
+    """Whether `model.kernel=auto` depends on what was timed: PyTorch has the cell. Else `step` has no rival."""
+    return cell in TIMED
 
 
 def _device(hardware: HardwareConfig) -> Device:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from bench.config import HardwareConfig, Kernel, ModelConfig
 from bench.models.encoder import RecurrentEncoder
-from bench.models.sizes import GATES
 from bench.runs.contention import Contention
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.kernel_table import (
     SIZES,
     TABLE_VERSION,
+    TIMED,
     KernelTable,
     Place,
     Row,
@@ -58,7 +58,7 @@ def ensure_table(hardware: HardwareConfig, watch: Watch | None = None) -> Kernel
 
 def measure_table(
     hardware: HardwareConfig,
-    cells: Sequence[str] = tuple(GATES),
+    cells: Sequence[str] = TIMED,
     sizes: Sequence[int] = SIZES,
     seconds: float = SECONDS,
     watch: Watch | None = None,
@@ -88,7 +88,7 @@ def measure_table(
         length=LENGTH,
         native=_native(),
         operators=operators,
-        rows=sorted(rows, key=lambda row: (list(GATES).index(row.cell), row.hidden_size)),
+        rows=sorted(rows, key=lambda row: (TIMED.index(row.cell), row.hidden_size)),
         cpu_other_fraction=contention.finish().cpu_other_fraction,
     )
 
@@ -133,7 +133,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
 
 def _encoders(cell: str, hidden_size: int, device: torch.device) -> dict[Kernel, RecurrentEncoder]:
     """The same layer under each execution, with the same small weights."""
-    model = ModelConfig(cell=cell, hidden_size=hidden_size)  # type: ignore[arg-type]
+    model = ModelConfig(cell=cell, hidden_size=hidden_size)
     encoders = {name: RecurrentEncoder(model, INPUT_SIZE, hidden_size, name) for name in KERNELS}
     for encoder in encoders.values():
         for weight in encoder.parameters():

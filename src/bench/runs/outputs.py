@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.runs.training import Fit
+from bench.runs.weights import Learned, write_weights
 
 
 def write_files(store: Store, record: RunRecord, fit: Fit | None) -> None:
@@ -27,15 +27,16 @@ def write_files(store: Store, record: RunRecord, fit: Fit | None) -> None:
         record,
         curve=_curve_table(fit),
         predictions=_predictions_table(fit),
-        weights=_weights_writer(best),
-        weights_last=_weights_writer(last),
+        weights=_weights_writer(best, fit),
+        weights_last=_weights_writer(last, fit),
     )
 
 
-def _weights_writer(weights: dict[str, Tensor]) -> Callable[[Path], object] | None:
+def _weights_writer(weights: dict[str, Tensor], fit: Fit) -> Callable[[Path], object] | None:
     if not weights:
         return None
-    return lambda path: save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    learned = Learned(fit.data.vocabulary.words, fit.resolved.corpus.label_names)
+    return lambda path: write_weights(path, weights, learned)
 
 
 def _curve_table(fit: Fit) -> pa.Table | None:

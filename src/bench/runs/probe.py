@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.batches import Batch, BatchDataset, Share, Texts
 from bench.models.classifier import Classifier
-from bench.models.encoder import TextClassifier
 
 _LATENCY_TEXTS, _LATENCY_WARMUP = 60, 10
 THROUGHPUT_BATCH = 256  # texts
@@ -98,7 +97,7 @@ class InferenceSpeed:
 
 
 def inference_speed(
-    network: TextClassifier, texts: Texts, device: torch.device, precision: Precision = nullcontext
+    network: nn.Module, texts: Texts, device: torch.device, precision: Precision = nullcontext
 ) -> InferenceSpeed:
     """Latency and throughput over texts of a split, from tokens on the host to probabilities on the host.
 
@@ -144,7 +143,7 @@ def _batches(texts: Texts, rows: np.ndarray) -> list[Batch]:
     return [dataset[Share(batch, np.ones(len(batch), np.float32))] for batch in rows]
 
 
-def _samples_per_second(network: TextClassifier, batches: list[Batch], device: torch.device) -> float:
+def _samples_per_second(network: nn.Module, batches: list[Batch], device: torch.device) -> float:
     _label(network, batches[0], device)
     rounds: list[list[float]] = []
     begun = time.perf_counter()
@@ -153,7 +152,7 @@ def _samples_per_second(network: TextClassifier, batches: list[Batch], device: t
     return len(batches) * THROUGHPUT_BATCH / float(np.median(rounds, axis=0).sum())
 
 
-def _label(network: TextClassifier, batch: Batch, device: torch.device) -> float:
+def _label(network: nn.Module, batch: Batch, device: torch.device) -> float:
     """Seconds from tokens on the host to probabilities on the host."""
     start = time.perf_counter()
     network(batch.tokens.to(device), batch.lengths.to(device)).float().softmax(dim=1).cpu()

@@ -16,7 +16,11 @@ from bench.runs.clock import TrainingClock
 class Pace:
     """How far a run has come, and how long it may still take."""
 
-    def __init__(self, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock) -> None:
+    def __init__(
+        self, recipe: TrainingConfig, steps_per_epoch: int, clock: TrainingClock, unit: str = "epoch"
+    ) -> None:
+        """unit: what `recipe.epochs` counts."""
+        self.unit = unit
         self.recipe = recipe
         self.clock = clock
         self.planned_steps = steps_per_epoch * recipe.epochs  # early stopping may end sooner
@@ -91,13 +95,14 @@ class RunProgress:
             )
 
     def _title(self, epoch: int) -> str:
-        return f"epoch {epoch}/{self.pace.recipe.epochs}"
+        return f"{self.pace.unit} {epoch}/{self.pace.recipe.epochs}"
 
     def _facts(self, step: int) -> str:
         facts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
         if self.accuracy is not None:
             facts.append(f"validation accuracy {self.accuracy:.1%}")
-        facts.append(f"{self.pace.clock.tokens_per_second():,.0f} tokens/s")
+        if rate := self.pace.clock.tokens_per_second():
+            facts.append(f"{rate:,.0f} tokens/s")
         minutes, seconds = divmod(round(self.pace.seconds_left(step)), 60)
         left = f"{minutes}:{seconds:02} left"
         facts.append(f"at most {left}" if self.pace.recipe.patience else left)

@@ -48,7 +48,7 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION  # of this page
     error_type: str | None = None  # absent when finished
     error_message: str | None = None  # one line; absent when finished
-    stop_reason: str | None = None  # epochs | patience | max_seconds | pruned; absent unless finished
+    stop_reason: str | None = None  # epochs | patience | max_seconds | pruned | solved; absent unless finished
     resumed_from: str | None = None  # execution_id that left the checkpoint it went on from; absent for a fresh start
     resumed_epochs: int | None = None  # epochs taken over from there; absent for a fresh start
 
@@ -85,8 +85,10 @@ class RunRecord:
     hidden_size_resolved: int | None = None  # units per direction after matching
     parameters_total: int | None = None  # all weights and biases, word vectors included
     parameters_trainable: int | None = None  # without word vectors that never learn (trainable=false)
-    parameters_recurrent: int | None = None  # weights and biases of the encoder: recurrent layers, attention; 0 for bag
+    parameters_recurrent: int | None = None  # of the encoder, recurrent or attention; 0 for bag, linear
     flops_per_token: int | None = None  # of the encoder, forward, mean over training tokens; backward about twice it
+
+    inverse_regularisation: float | None = None  # of a linear model, chosen on validation; absent for networks
 
     # -- quality: fractions of 1; the test split is read once, with the weights of the best validation epoch ------
     test_accuracy: float | None = None  # share of texts labelled correctly
@@ -104,6 +106,11 @@ class RunRecord:
     best_epoch: int | None = None  # counted from 1
     epochs_run: int | None = None  # evaluations on validation, one an epoch
     validation_curve: list[list[float]] | None = None  # [train_seconds, accuracy] per evaluation on validation
+
+    # -- gradients: norms of the whole gradient before clipping, over all optimiser steps -----------------------------
+    clipped_fraction: float | None = None  # share of steps whose norm exceeded training.gradient_clip; absent without
+    gradient_norm_p50: float | None = None  # median
+    gradient_norm_max: float | None = None  # largest; absent where it was no number
 
     # -- speed: device-synchronised; warm-up steps and evaluation excluded; maximum over ranks ---------------------
     train_seconds: float | None = None  # of all steps after warm-up; absent where a resumed run changed hardware

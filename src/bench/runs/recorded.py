@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
 from bench.compose import compose
@@ -39,6 +39,19 @@ def config_of(record: RunRecord) -> BenchConfig:
         path = next((key for key in _PATHS if str(error).startswith(f"{key}=")), None)
         advice = f"; say where it is now: {path}=PATH" if path else ""
         raise UserError(f"run {record.run_id} cannot be repeated as recorded: {error}{advice}") from None
+
+
+def config_without_files(record: RunRecord) -> BenchConfig:
+    """As `config_of`, for one who opens neither the corpus nor the vectors: they need not be there, nor class names be
+    read back from the record, which `data.labels` leaves out.
+
+    Raises: `UserError` as `config_of`, but for files.
+    """
+    paths = {key: str(_found_again(key, value)) for key in _PATHS if (value := record.config.get(key)) is not None}
+    anywhere = dict.fromkeys(paths, ".")  # a folder that is there, while the other keys are checked
+    config = config_of(replace(record, config={**record.config, **anywhere, "data.labels": None}))
+    data, embedding = paths.get("data.path"), paths.get("embedding.path")
+    return replace(config, data=replace(config.data, path=data), embedding=replace(config.embedding, path=embedding))
 
 
 def _found_again(key: str, value: Scalar) -> Scalar:
@@ -76,7 +89,7 @@ def _value(kind: object, recorded: Mapping[str, Scalar], key: str) -> object:
     if not isinstance(value, str):
         return value
     if typing.get_origin(kind) is list:
-        return _list(value)
+        return [float(one) for one in _list(value)] if typing.get_args(kind) == (float,) else _list(value)
     return _mapping(value) if typing.get_origin(kind) is dict else value
 
 

@@ -18,6 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from bench.config import HardwareConfig
+from bench.data.batches import Texts
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather, is_first_process
 from bench.embeddings.table import EmbeddingTable, build_table
@@ -31,9 +32,11 @@ from bench.runs.clock import Timing, TrainingClock
 from bench.runs.contention import ContentionReading
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
 from bench.runs.folders import CHECKPOINT
+from bench.runs.gradient_norms import GradientNorms
 from bench.runs.identity import ResolvedRun
 from bench.runs.memory import PeakMemory, forget_peak, peak_memory
 from bench.runs.probe import InferenceSpeed, KernelProbe, inference_speed
+from bench.runs.progress import Pace
 from bench.runs.sentences import Sentences
 from bench.seeds import generator
 
@@ -64,8 +67,39 @@ class Fit:
         self.resolved = resolved
         self.threads = torch.get_num_threads()
         self.data: PreparedData = prepare(resolved.corpus, config.data, config.seed)
-        vocabulary = self.data.vocabulary
-        self.table: EmbeddingTable = build_table(
+        self.table: EmbeddingTable | None = None
+        self.build()
+        self.clock = TrainingClock()
+        self.probe = KernelProbe()
+        self.selection = Selection(config.training.patience)
+        self.curve = LearningCurve(config.training, self.clock)
+        self.gradient_norms = GradientNorms(config.training.gradient_clip)
+        self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
+        limit = config.training.max_seconds
+        self.stoppers = [*([TimeLimit(self.clock, limit)] if limit else []), *stoppers, self.selection]
+        # The clock comes first, to mark a step's end before anyone looks at it, and goes on when all have looked.
+        callbacks = [
+            self.clock,
+            self.probe,
+            self.selection,
+            self.curve,
+            self.gradient_norms,
+            *self.stoppers[:-1],
+            self.checkpoints,
+            self.clock.after_looking,
+        ]
+        self.trainer = make_trainer(config.hardware, config.training.epochs, callbacks)
+        self.timing: Timing | None = None
+        self.contention = ContentionReading()
+        self.memory = PeakMemory()
+        self.evaluation: Evaluation | None = None
+        self.inference: InferenceSpeed | None = None
+        self.last_weights: dict[str, Tensor] = {}
+
+    def build(self) -> None:
+        """What is trained: word vectors and a network."""
+        resolved, config, vocabulary = self.resolved, self.resolved.config, self.data.vocabulary
+        self.table = build_table(
             config.embedding,
             vocabulary.words,
             vocabulary.counts,
@@ -82,30 +116,6 @@ class Fit:
             seed=config.seed,
             kernel=resolved.kernel,
         )
-        self.clock = TrainingClock()
-        self.probe = KernelProbe()
-        self.selection = Selection(config.training.patience)
-        self.curve = LearningCurve(config.training, self.clock)
-        self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
-        limit = config.training.max_seconds
-        self.stoppers = [*([TimeLimit(self.clock, limit)] if limit else []), *stoppers, self.selection]
-        # The clock comes first, to mark a step's end before anyone looks at it, and goes on when all have looked.
-        callbacks = [
-            self.clock,
-            self.probe,
-            self.selection,
-            self.curve,
-            *self.stoppers[:-1],
-            self.checkpoints,
-            self.clock.after_looking,
-        ]
-        self.trainer = make_trainer(config.hardware, config.training.epochs, callbacks)
-        self.timing: Timing | None = None
-        self.contention = ContentionReading()
-        self.memory = PeakMemory()
-        self.evaluation: Evaluation | None = None
-        self.inference: InferenceSpeed | None = None
-        self.last_weights: dict[str, Tensor] = {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,6 +132,20 @@ class Fit:
         """All parameters, and those that are trained."""
         counts = [(weight.numel(), weight.requires_grad) for weight in self.network.parameters()]
         return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
+
+    @property
+    def size_in_words(self) -> str:
+        """How large it is, as far as that is known before training."""
+        return f"{self.parameters[0]:,} parameters"
+
+    @property
+    def pace(self) -> Pace:
+        """How far training has come."""
+        return Pace(self.resolved.config.training, self.steps_per_epoch, self.clock)
+
+    def record_fields(self) -> dict[str, object]:
+        """Fields of the record that only another kind of fit has, or lacks."""
+        return {}
 
     @cached_property
     def hardware_key(self) -> str:
@@ -154,21 +178,17 @@ class Fit:
         self.inference = self._inference()
 
     def _evaluate(self, module: Classifier, batches: TextDataModule) -> Evaluation:
+        for part in self.evaluated_parts():
+            self.trainer.test(module, dataloaders=batches.evaluation_loader(part), verbose=False)
+        return evaluation_of(module.tested)
+
+    def evaluated_parts(self) -> list[Texts]:
+        """A sample of the training part, validation, and test where there is one."""
         train = self.data.train
         size = min(len(train), len(self.data.validation))
         rows = generator(self.resolved.config.seed, "sample").permutation(len(train))[:size]
         parts = [train.subset(np.sort(rows)), self.data.validation]
-        parts += [] if self.data.test is None else [self.data.test]
-        for part in parts:
-            self.trainer.test(module, dataloaders=batches.evaluation_loader(part), verbose=False)
-        train_quality, validation_quality = (quality for quality, _ in module.tested[:2])
-        quality, predictions = module.tested[-1]
-        return Evaluation(
-            train=train_quality,
-            validation=validation_quality,
-            test=None if self.data.test is None else quality,
-            predictions=predictions,
-        )
+        return parts if self.data.test is None else [*parts, self.data.test]
 
     def _inference(self) -> InferenceSpeed | None:
         """Of the best weights, in the first process while the others wait: they would take its processor."""
@@ -177,6 +197,12 @@ class Fit:
             device = self.trainer.strategy.root_device
             speed = inference_speed(self.network, self.data.validation, device, precision)
         return gather(speed)[0]
+
+
+def evaluation_of(tested: Sequence[tuple[SplitQuality, Predictions]]) -> Evaluation:
+    """What was found on `Fit.evaluated_parts`, in their order."""
+    train, validation, *test = (quality for quality, _ in tested)
+    return Evaluation(train, validation, test[0] if test else None, predictions=tested[-1][1])
 
 
 @contextmanager

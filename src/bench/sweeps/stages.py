@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import median
 
-from bench.models.sizes import BASELINES
+from bench.declarations import BASELINES
 from bench.runs.questions import TimeLimit, now, store_time_limit
 from bench.runs.store import Store
 from bench.sweeps.plan import Plan, Waiting, Wanted

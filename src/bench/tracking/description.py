@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.config import Scalar
+from bench.models.sizes import LINEAR
 from bench.runs.assemble import public_config
 from bench.runs.identity import ResolvedRun
 from bench.runs.record import RunRecord
@@ -30,7 +31,8 @@ class Description:
 def describe_run(resolved: ResolvedRun) -> Description:
     """The description of a run that is about to begin."""
     config = resolved.config
-    return _describe(resolved, public_config(config), config.seed, resolved.hidden_size)
+    width = None if config.model.cell == LINEAR else resolved.hidden_size
+    return _describe(resolved, public_config(config), config.seed, width)
 
 
 def describe_record(record: RunRecord) -> Description:
@@ -42,7 +44,8 @@ def _describe(
     run: ResolvedRun | RunRecord, config: Mapping[str, Scalar], seed: int, hidden_size: int | None
 ) -> Description:
     sweep, trial = config.get("sweep.name") or "run", config.get("tuning.trial")
-    what = tuple(str(config.get(key)) for key in ("model.cell", "data.name", "embedding.name"))
+    named_by = ("model.cell", "data.name", "embedding.name")
+    what = tuple(str(config.get(key)) for key in (named_by[:2] if config.get("model.cell") == LINEAR else named_by))
     public = {key: value for key, value in config.items() if not key.startswith("logger.") and key not in _PRIVATE}
     named: dict[str, Scalar] = {
         "seed": seed, "bench_run_id": run.run_id, "pair_key": run.pair_key, "hidden_size_resolved": hidden_size,

@@ -18,9 +18,9 @@ from bench.runs.folders import CHECKPOINT, RECORD
 from bench.runs.store import CURVE, PREDICTIONS, WEIGHTS, WEIGHTS_LAST, Store
 from bench.verbs.sizes import files_below, readable
 
-USAGE = "python -m bench clean [keep=none|best|all] [cache=true|vectors|all] [results=DIR]"
+USAGE = "python -m bench clean [keep=none|best|all] [cache=true|vectors|all] [pages=true] [results=DIR]"
 
-_CHOICES = {"keep": ("none", "best", "all"), "cache": ("true", "vectors", "all", "false")}
+_CHOICES = {"keep": ("none", "best", "all"), "cache": ("true", "vectors", "all", "false"), "pages": ("true", "false")}
 _KINDS = {
     RECORD: "records", CHECKPOINT: "checkpoints", PREDICTIONS: "predictions", CURVE: "curves",
     WEIGHTS: "weights", WEIGHTS_LAST: "weights",
@@ -33,14 +33,18 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "false": (), "true": _MADE_AGAIN, "vectors": _VECTORS, "all": (*_MADE_AGAIN, *_VECTORS, *_DOWNLOADS),
 }  # fmt: skip
 _TRACKERS = ("wandb", "csv", "tensorboard")
+_PAGES = "inspect"  # the folder of what `inspect` wrote, which it writes again in seconds
+_FOLDERS = (*_TRACKERS, _PAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for. keep: the weights to keep, None to only report; parts: of the cache, to be emptied."""
+    """What was asked for. keep: the weights to keep, None to only report; parts: of the cache, to be emptied; pages:
+    whether those of `inspect` go."""
 
     keep: Literal["none", "best", "all"] | None
     parts: tuple[str, ...]
+    pages: bool
     results: Path
 
 
@@ -65,16 +69,17 @@ def clean(arguments: Sequence[str]) -> int:
     request = _parse(arguments)
     console = Console(highlight=False, soft_wrap=True)
     freed = _delete(_unwanted_weights(request))
-    for name in request.parts:
-        emptied = _empty(cache_root() / name)
+    folders = [cache_root() / name for name in request.parts]
+    for folder in [*folders, *([request.results / _PAGES] if request.pages else [])]:
+        emptied = _empty(folder)
         freed = Pile(freed.files + emptied.files, freed.size + emptied.size)
     results, caches = _results_piles(request.results), _cache_piles()
     for title, piles in ((f"results in {request.results}", results), (f"caches in {cache_root()}", caches)):
         console.print(title, _as_table(piles), sep="\n", markup=False)
-    if request.parts or request.keep in ("none", "best"):
+    if request.parts or request.pages or request.keep in ("none", "best"):
         console.print(f"freed {readable(freed.size)}, {freed.files} files")
     else:
-        console.print("\n".join(_advice(request.results, results["weights"], caches)))
+        console.print("\n".join(_advice(request.results, results, caches)))
     return 0
 
 
@@ -98,7 +103,9 @@ def _parse(arguments: Sequence[str]) -> Request:
     if "results" in given and not results.is_dir():
         raise UserError(f"clean: results={results}: no such folder")
     keep = cast(Literal["none", "best", "all"] | None, given.get("keep"))
-    return Request(keep=keep, parts=_PARTS[given.get("cache", "false")], results=results)
+    return Request(
+        keep=keep, parts=_PARTS[given.get("cache", "false")], pages=given.get("pages") == "true", results=results
+    )
 
 
 def _unwanted_weights(request: Request) -> list[Path]:
@@ -154,10 +161,10 @@ def _empty(folder: Path) -> Pile:
 
 
 def _results_piles(results: Path) -> dict[str, Pile]:
-    piles = {name: Pile() for name in (*dict.fromkeys(_KINDS.values()), *_TRACKERS, "other")}
+    piles = {name: Pile() for name in (*dict.fromkeys(_KINDS.values()), *_FOLDERS, "other")}
     for path, size in files_below(results):
         top = path.relative_to(results).parts[0]
-        piles[_KINDS.get(path.name, "other") if top == "runs" else top if top in _TRACKERS else "other"].add(size)
+        piles[_KINDS.get(path.name, "other") if top == "runs" else top if top in _FOLDERS else "other"].add(size)
     return piles
 
 
@@ -182,12 +189,15 @@ def _as_table(piles: dict[str, Pile]) -> Table:
     return table
 
 
-def _advice(results: Path, weights: Pile, caches: dict[str, Pile]) -> Iterator[str]:
+def _advice(results: Path, piles: dict[str, Pile], caches: dict[str, Pile]) -> Iterator[str]:
     """What to type to have less of it."""
     where = "" if results == Path("results") else f" results={results}"
+    weights = piles["weights"]
     if weights.files:
         yield f"python -m bench clean keep=best{where}   keeps the weights of the best run of each arm only"
         yield f"python -m bench clean keep=none{where}   frees all weights, {readable(weights.size)}"
+    if size := piles[_PAGES].size:
+        yield f"python -m bench clean pages=true{where}  frees the pages of inspect, {readable(size)}"
     yield f"python -m bench clean cache=true{where}  frees the encoded corpora; the next run encodes them again"
     if size := sum(caches[name].size for name in _VECTORS if name in caches):
         yield f"python -m bench clean cache=vectors{where}  frees vectors made ready to read, {readable(size)}"

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
-from bench.config import Cell, HardwareConfig, Kernel, ModelConfig
+from bench.config import HardwareConfig, Kernel, ModelConfig
 from bench.errors import UserError
-from bench.models.sizes import GATES
 from bench.runs.contention import MOST_OTHER_UNSEEN
-from bench.runs.kernel_table import KernelTable, fresh_table, place_of, store_table, stored_table, why_stale
+from bench.runs.kernel_table import TIMED, KernelTable, fresh_table, place_of, store_table, stored_table, why_stale
 from bench.verbs.doctor_findings import Finding, Measure, State, Watch
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _on_devices(measure: Measure, threads: int | None, watch: Watch | None) -> I
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             yield Finding(group=_GROUP, name=f"timing on {place.device}", value=reason, state="remark", advice=_AGAIN)
             table = None
-        for cell in GATES:
+        for cell in TIMED:
             yield _executions(cell, torch.device(place.device), table)
         yield from _times(hardware, table)
 
@@ -88,7 +87,7 @@ def _executions(cell: str, device: torch.device, table: KernelTable | None) -> F
     """The operators of both executions: as they were timed, else as autograd's graph names them."""
     name = f"{cell} on {device.type}"
     try:
-        if table is not None:
+        if table is not None and cell in table.operators:
             operators = {kernel: set(table.operators[cell][kernel]) for kernel in get_args(Kernel)}
         else:
             operators = {kernel: _operators(cell, kernel, device) for kernel in get_args(Kernel)}
@@ -116,7 +115,7 @@ def _times(hardware: HardwareConfig, table: KernelTable | None) -> Iterator[Find
         advice = "model.kernel=auto is torch until kernels are timed; type: python -m bench doctor"
         yield Finding(group=_GROUP, name=f"auto on {device}", value=reason, state="remark", advice=advice)
         return
-    for cell in GATES:
+    for cell in (cell for cell in TIMED if cell in table.operators):
         yield Finding(group=_GROUP, name=f"auto: {cell} on {device}", value=_timed(cell, table))
     busy = table.cpu_other_fraction or 0.0
     if busy > MOST_OTHER_UNSEEN:
@@ -156,7 +155,7 @@ def _operators(cell: str, kernel: Kernel, device: torch.device) -> set[str]:
     if kernel == "step":
         native_here = device.type == "cpu" and native.available()
         return {f"bench::{'native' if native_here else 'loop'}_{way}" for way in ("forward", "backward")}
-    encoder = RecurrentEncoder(ModelConfig(cell=_cell(cell), hidden_size=_SIZE), _SIZE, _SIZE).to(device)
+    encoder = RecurrentEncoder(ModelConfig(cell=cell, hidden_size=_SIZE), _SIZE, _SIZE).to(device)
     states = encoder(torch.zeros((2, 3, _SIZE), device=device), torch.full((2,), 3, device=device))
     waiting, seen = [states.grad_fn], set()
     while waiting:
@@ -166,7 +165,3 @@ def _operators(cell: str, kernel: Kernel, device: torch.device) -> set[str]:
             waiting += [earlier for earlier, _ in node.next_functions]
     names = {re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2]) for node in seen}
     return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() for name in names}
-
-
-def _cell(name: str) -> Cell:
-    return next(cell for cell in get_args(Cell) if cell == name)

@@ -22,6 +22,8 @@ examples:
   python -m bench -m model=rnn,gru,lstm seed='range(3)'
   python -m bench -m +sweep=gru_first dry_run=true
   python -m bench duel model=gru,lstm,rnn data=imdb   speed only, step by step in turns
+  python -m bench predict latest < texts          label new texts, one a line, with the run trained last
+  python -m bench inspect RUN_ID "a text"         gates, states and attribution, token by token
   python -m bench data=local data.path=DIR        your own train/dev/test as .parquet .csv .tsv .jsonl
 """
 _KEYS = """\

@@ -51,7 +51,9 @@ def inspect(arguments: Sequence[str]) -> int:
     request = _parse(arguments)
     limit_spinning()
     if request.gradients:
-        raise UserError("inspect: --gradients is not there yet")
+        from bench.verbs.inspect_gradients import inspect_gradients
+
+        return inspect_gradients(request)
     from bench.verbs.inspect_texts import inspect_texts
 
     return inspect_texts(request)
@@ -96,7 +98,7 @@ def _sorted_out(arguments: list[str]) -> tuple[dict[str, str], list[str], list[s
             given[argument] = ""
         elif name == "results" and sign:
             given[name] = value
-        elif re.fullmatch(r"-{1,2}[A-Za-z][\w-]*", name) and not words[1:]:
+        elif re.fullmatch(r"-{1,2}[A-Za-z][\w-]*", name):
             raise UserError(f"inspect: unknown flag '{argument}': {did_you_mean(name, _FLAGS)} ({USAGE})")
         else:
             words.append(argument)

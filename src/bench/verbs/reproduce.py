@@ -1,7 +1,8 @@
 """`python -m bench reproduce RUN_ID`: repeat a run from its record; bit-equal, within seed noise, or not reproduced.
 
 RUN_ID may be the beginning of one. The repetition becomes one more execution beside the recorded one, without trackers
-unless `logger=` asks for them and without weights. Exit code 0 if the run is reproduced, 1 if not.
+unless `logger=` asks for them and without weights unless `keep=best` does. Exit code 0 if the run is reproduced, 1 if
+not.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from bench.analysis.repetition import Repetition
 
 USAGE = (
-    "python -m bench reproduce RUN_ID [results=DIR] [data.path=DIR] [embedding.path=FILE] [hardware=NAME] [logger=NAME]"
+    "python -m bench reproduce RUN_ID [results=DIR] [data.path=DIR] [embedding.path=FILE] [hardware=NAME] "
+    "[logger=NAME] [keep=best]"
 )
 
-_KEYS = ("results", "data.path", "embedding.path", "hardware", "logger")
+_KEYS = ("results", "data.path", "embedding.path", "hardware", "logger", "keep")
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -86,7 +88,8 @@ def _composed(typed: Sequence[str]) -> BenchConfig:
 
 def _settings(recorded: RunRecord, typed: Sequence[str], console: Console) -> BenchConfig:
     """The recorded configuration with what is typed in its place, as many threads, no weights, no sweep."""
-    asked = dict(flatten(_composed(typed)))
+    composed = _composed(typed)
+    asked = dict(flatten(composed))
     keys = {word.partition("=")[0] for word in typed}
     chosen = {
         key: value
@@ -105,7 +108,8 @@ def _settings(recorded: RunRecord, typed: Sequence[str], console: Console) -> Be
     changed["hardware.threads"] = chosen.get("hardware.threads") or _threads(recorded, changed, console)
     config = config_of(replace(recorded, config=changed))
     sweep = SweepConfig(kernel=_kernel(recorded))
-    return replace(config, results=str(asked["results"]), force=True, keep="none", dry_run=False, sweep=sweep)
+    keep = composed.keep_weights if "keep" in keys else "none"
+    return replace(config, results=str(asked["results"]), force=True, keep=keep, dry_run=False, sweep=sweep)
 
 
 def _kernel(recorded: RunRecord) -> Kernel | None:

@@ -15,6 +15,7 @@ from bench.compose import CONFIG_NAME, build, compose, session
 from bench.config import BenchConfig
 from bench.distributed import is_first_process
 from bench.errors import UserError
+from bench.models.sizes import LINEAR
 from bench.processor import limit_spinning
 from bench.runs.claim import claim
 from bench.runs.identity import ResolvedRun, resolve
@@ -156,8 +157,20 @@ def _announce(resolved: ResolvedRun, store: Store, console: Console) -> None:
     corpus, config = resolved.corpus, resolved.config
     state = "finished already" if store.finished(resolved.run_id) else "not run yet"
     console.print(
-        f"would run {resolved.run_id} ({state}): {config.model.cell} of width {resolved.hidden_size} on {corpus.name} "
-        f"({corpus.origin}), seed {config.seed}, at most {config.training.epochs} epochs, "
+        f"would run {resolved.run_id} ({state}): {_what(resolved)} on {corpus.name} "
+        f"({corpus.origin}), "
+        f"seed {config.seed}{_how_long(config)}, "
         f"record in {store.runs / resolved.run_id}",
         markup=False,
     )
+
+
+def _what(resolved: ResolvedRun) -> str:
+    model = resolved.config.model
+    if model.cell == LINEAR:
+        return f"{model.cell} on n-grams of up to {model.ngrams} tokens"
+    return f"{model.cell} of width {resolved.hidden_size}"
+
+
+def _how_long(config: BenchConfig) -> str:
+    return "" if config.model.cell == LINEAR else f", at most {config.training.epochs} epochs"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.models.sizes import BASELINES
+from bench.declarations import BASELINES
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 
@@ -47,16 +47,20 @@ def _quality(record: RunRecord) -> Iterator[tuple[str, str]]:
     else:
         yield "test accuracy", "there is no test split"
     at = f"best of {record.epochs_run} epochs: {record.best_epoch}"
+    if record.inverse_regularisation is not None:
+        at = f"inverse regularisation, the best of those tried: {record.inverse_regularisation:g}"
     yield "validation accuracy", f"{_percent(record.validation_accuracy)}  ({at})"
 
 
 def _speed(record: RunRecord) -> Iterator[tuple[str, str]]:
-    yield "training", f"{_number(record.train_seconds, 's')}, {_number(record.tokens_per_second, 'tokens/s', 0)}"
-    step = f"{_number(record.step_milliseconds_p50, 'ms')} a step"
+    in_steps = record.inverse_regularisation is None
+    rate = f", {_number(record.tokens_per_second, 'tokens/s', 0)}" if in_steps else ""
+    yield "training", f"{_number(record.train_seconds, 's')}{rate}"
+    step = f"{_number(record.step_milliseconds_p50, 'ms')} a step, " if in_steps else ""
     labelled = f"{_number(record.inference_milliseconds_p50, 'ms')} to label one text"
     if record.inference_samples_per_second is not None:
         labelled += f", {record.inference_samples_per_second:,.0f} a second in batches of 256"
-    yield "speed", f"{step}, {labelled}"
+    yield "speed", f"{step}{labelled}"
     if record.padding_fraction is not None:
         yield "padding", f"{_percent(record.padding_fraction)} of each batch"
     if record.timing_disturbed:

@@ -15,12 +15,16 @@ template <typename Real> struct Problem {
     std::size_t steps, batch, hidden;
     const std::int64_t* lengths;  // (batch,): read each text from its own last token to its first; null: first to last
     const Real* weight;           // (gates * hidden, hidden)
-    const Real* bias;             // (gates * hidden,), a GRU's followed by (hidden,) of its candidate's input product
+    const Real* bias;             // (gates * hidden,), a GRU's followed by (hidden,) of its candidate's input product,
+                                  // peepholes of (3 * hidden,) likewise
     Real* gates;                  // (time, batch, gates * hidden): products of the input, then the gates
-    Real* extra;                  // (time, batch, hidden): GRU the candidate's hidden product, LSTM c
+    Real* extra;                  // (time, batch, hidden): GRU the candidate's hidden product, LSTMs c, where a gate
+                                  // scales h before the product: the scaled one
     Real* states;                 // (time, batch, hidden)
     const Real* arriving;         // (time, batch, hidden): gradients of the states
     Real* gradients;              // (time, batch, gradients * hidden)
+    const Real* initial;          // (batch, hidden): h before the first step, without lengths only; null: zero
+    const Real* initial_carousel; // (batch, hidden): LSTMs, c likewise
 
     bool holds(std::size_t time, std::size_t text) const { return !lengths || std::int64_t(time) < lengths[text]; }
     // The steps a slice of texts needs: its longest one.
@@ -68,14 +72,14 @@ struct Slices {
     std::size_t first(std::size_t slice) const { return batch * slice / count; }
 };
 
-// The weights as the passes need them. A GRU's candidate keeps its hidden product apart from the other gates'.
+// The weights as the passes need them. A candidate may have its hidden product apart from the other gates'.
 template <typename Real> struct Weights {
     Packed<Real> gates, candidate;
     const Real* zeros;  // (hidden,): the state before the first step
     Real* scratch;      // (2, batch, hidden) in the backward pass
 
     Weights(Cell cell, const Problem<Real>& p, bool forward, const Team& team) {
-        const std::size_t H = p.hidden, rest = cell == GRU ? H : 0, main = gates_of(cell) * H - rest;
+        const std::size_t H = p.hidden, rest = has_candidate(cell) ? H : 0, main = gates_of(cell) * H - rest;
         const std::size_t first = forward ? Packed<Real>::size(H, main) : Packed<Real>::size(main, H);
         const std::size_t second = Packed<Real>::size(H, rest);
         Real* memory = workspace.reserve<Real>(first + second + H + (forward ? 0 : 2 * p.batch * H));
@@ -100,24 +104,35 @@ void forward_slice(const Problem<Real>& p, std::size_t first, std::size_t end, c
     const std::size_t H = p.hidden, G = gates_of(cell) * H, longest = p.longest(first, end), rows = end - first;
     for (std::size_t time = longest; time < p.steps; ++time) {
         std::fill_n(p.states + (time * p.batch + first) * H, rows * H, Real(0));
-        if (cell != RNN) std::fill_n(p.extra + (time * p.batch + first) * H, rows * H, Real(0));
+        if (keeps_extra(cell)) std::fill_n(p.extra + (time * p.batch + first) * H, rows * H, Real(0));
     }
     for (std::size_t step = 0; step < longest; ++step) {
         const std::size_t time = p.lengths ? longest - 1 - step : step;
         const std::size_t before = (p.lengths ? time + 1 : time - 1) * p.batch + first, now = time * p.batch + first;
-        const Real* previous = step ? p.states + before * H : weights.zeros;
-        const std::size_t stride = step ? H : 0;
+        const Real* previous = step ? p.states + before * H : p.initial ? p.initial + first * H : weights.zeros;
+        const std::size_t stride = step || p.initial ? H : 0;
         multiply(rows, previous, stride, weights.gates, p.gates + now * G, G, true);
         if constexpr (cell == GRU) multiply(rows, previous, stride, weights.candidate, p.extra + now * H, H, false);
+        auto of_row = [&](std::size_t row) -> Forward<Real> {
+            const std::size_t at = (now + row) * H;
+            const Real* begun = p.initial_carousel ? p.initial_carousel + (first + row) * H : weights.zeros;
+            const Real* carousel = step && has_carousel(cell) ? p.extra + (before + row) * H : begun;
+            return {p.gates + (now + row) * G, p.extra + at, previous + row * stride, carousel, p.states + at,
+                    cell == GRU || cell == LSTM_PEEPHOLE ? p.bias + G : weights.zeros};
+        };
+        if constexpr (scales_state(cell)) {
+            for (std::size_t row = 0; row < rows; ++row)
+                if (p.holds(time, first + row)) scale_state<Real, cell>(of_row(row), H);
+                else std::fill_n(p.extra + (now + row) * H, H, Real(0));
+            multiply(rows, p.extra + now * H, H, weights.candidate, p.gates + now * G + G - H, G, true);
+        }
         for (std::size_t row = 0; row < rows; ++row) {
             const std::size_t at = (now + row) * H;
             if (p.holds(time, first + row)) {
-                const Real* carousel = step && cell == LSTM ? p.extra + (before + row) * H : weights.zeros;
-                apply_gates<Real, cell>({p.gates + (now + row) * G, p.extra + at, previous + row * stride, carousel,
-                                         p.states + at, cell == GRU ? p.bias + 3 * H : weights.zeros}, H);
+                apply_gates<Real, cell>(of_row(row), H);
             } else {
                 std::fill_n(p.states + at, H, Real(0));
-                if (cell == LSTM) std::fill_n(p.extra + at, H, Real(0));
+                if (has_carousel(cell)) std::fill_n(p.extra + at, H, Real(0));
             }
         }
     }
@@ -129,28 +144,33 @@ void backward_slice(const Problem<Real>& p, std::size_t first, std::size_t end, 
     const std::size_t longest = p.longest(first, end), rows = end - first;
     Real *from_later = weights.scratch + first * H, *carousel_gradient = weights.scratch + (p.batch + first) * H;
     std::fill_n(from_later, rows * H, Real(0));
-    if (cell == LSTM) std::fill_n(carousel_gradient, rows * H, Real(0));
+    if (has_carousel(cell)) std::fill_n(carousel_gradient, rows * H, Real(0));
     for (std::size_t time = longest; time < p.steps; ++time)
         std::fill_n(p.gradients + (time * p.batch + first) * D, rows * D, Real(0));
     for (std::size_t step = 0; step < longest; ++step) {
         const std::size_t time = p.lengths ? step : longest - 1 - step;
         const std::size_t before = (p.lengths ? time + 1 : time - 1) * p.batch + first, now = time * p.batch + first;
         const bool started = step + 1 < longest;  // whether there is a step before this one
-        for (std::size_t row = 0; row < rows; ++row) {
-            Real* gradients = p.gradients + (now + row) * D;
-            if (!p.holds(time, first + row)) {
-                std::fill_n(gradients, D, Real(0));
-                continue;
-            }
-            const std::size_t at = (now + row) * H;
-            const Real* previous = started ? p.states + (before + row) * H : weights.zeros;
-            const Real* carousel = started && cell == LSTM ? p.extra + (before + row) * H : weights.zeros;
-            differentiate_gates<Real, cell>({p.gates + (now + row) * G, p.extra + at, p.states + at, previous, carousel,
-                                             p.arriving + at, from_later + row * H, carousel_gradient + row * H,
-                                             gradients}, H);
+        auto of_row = [&](std::size_t row) -> Backward<Real> {
+            const std::size_t at = (now + row) * H, text = (first + row) * H;
+            const Real* begun = p.initial ? p.initial + text : weights.zeros;
+            const Real* carousel_begun = p.initial_carousel ? p.initial_carousel + text : weights.zeros;
+            const Real* previous = started ? p.states + (before + row) * H : begun;
+            const Real* carousel = started && has_carousel(cell) ? p.extra + (before + row) * H : carousel_begun;
+            return {p.gates + (now + row) * G, p.extra + at, p.states + at, previous, carousel, p.arriving + at,
+                    from_later + row * H, carousel_gradient + row * H, p.gradients + (now + row) * D,
+                    cell == LSTM_PEEPHOLE ? p.bias + G : nullptr};
+        };
+        for (std::size_t row = 0; row < rows; ++row)
+            if (p.holds(time, first + row)) differentiate_gates<Real, cell>(of_row(row), H);
+            else std::fill_n(p.gradients + (now + row) * D, D, Real(0));
+        if constexpr (scales_state(cell)) {
+            multiply(rows, p.gradients + now * D + G - H, D, weights.candidate, carousel_gradient, H, false);
+            for (std::size_t row = 0; row < rows; ++row)
+                if (p.holds(time, first + row)) differentiate_scale<Real, cell>(of_row(row), H);
         }
         if (!started) continue;
-        multiply(rows, p.gradients + now * D, D, weights.gates, from_later, H, cell == GRU);
+        multiply(rows, p.gradients + now * D, D, weights.gates, from_later, H, has_candidate(cell));
         if constexpr (cell == GRU)
             multiply(rows, p.gradients + now * D + 3 * H, D, weights.candidate, from_later, H, true);
     }
@@ -174,6 +194,12 @@ template <typename Real> int run(int cell, const Problem<Real>& p, bool forward,
             case RNN: run<Real, RNN>(p, forward, team); return 0;
             case GRU: run<Real, GRU>(p, forward, team); return 0;
             case LSTM: run<Real, LSTM>(p, forward, team); return 0;
+            case RNN_RELU: run<Real, RNN_RELU>(p, forward, team); return 0;
+            case LSTM_CIFG: run<Real, LSTM_CIFG>(p, forward, team); return 0;
+            case LSTM_NOFORGET: run<Real, LSTM_NOFORGET>(p, forward, team); return 0;
+            case LSTM_PEEPHOLE: run<Real, LSTM_PEEPHOLE>(p, forward, team); return 0;
+            case MGU: run<Real, MGU>(p, forward, team); return 0;
+            case GRU_RESET_BEFORE: run<Real, GRU_RESET_BEFORE>(p, forward, team); return 0;
             default: return 2;
         }
     } catch (const std::bad_alloc&) {
@@ -187,16 +213,21 @@ template <typename Real> int run(int cell, const Problem<Real>& p, bool forward,
 
 EXPORTED int bench_forward(int cell, std::size_t steps, std::size_t batch, std::size_t hidden,
                            const std::int64_t* lengths, const REAL* weight, const REAL* bias, REAL* gates, REAL* extra,
-                           REAL* states, bench::Launch launch, int threads) {
+                           REAL* states, const REAL* initial, const REAL* initial_carousel, bench::Launch launch,
+                           int threads) {
     return bench::run<REAL>(
-        cell, {steps, batch, hidden, lengths, weight, bias, gates, extra, states, nullptr, nullptr}, true,
-        {launch, threads});
+        cell,
+        {steps, batch, hidden, lengths, weight, bias, gates, extra, states, nullptr, nullptr, initial, initial_carousel},
+        true, {launch, threads});
 }
 
 EXPORTED int bench_backward(int cell, std::size_t steps, std::size_t batch, std::size_t hidden,
-                            const std::int64_t* lengths, const REAL* weight, REAL* gates, REAL* extra, REAL* states,
-                            const REAL* arriving, REAL* gradients, bench::Launch launch, int threads) {
+                            const std::int64_t* lengths, const REAL* weight, const REAL* bias, REAL* gates, REAL* extra,
+                            REAL* states, const REAL* arriving, REAL* gradients, const REAL* initial,
+                            const REAL* initial_carousel, bench::Launch launch, int threads) {
     return bench::run<REAL>(
-        cell, {steps, batch, hidden, lengths, weight, nullptr, gates, extra, states, arriving, gradients}, false,
-        {launch, threads});
+        cell,
+        {steps, batch, hidden, lengths, weight, bias, gates, extra, states, arriving, gradients, initial,
+         initial_carousel},
+        false, {launch, threads});
 }

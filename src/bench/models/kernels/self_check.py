@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from bench.declarations import declared
 from bench.models.cells import CELLS
-from bench.models.sizes import GATES
 
 _STEPS, _BATCH, _HIDDEN = 3, 7, 21  # tails in every dimension, whatever the processor's vectors
 _LENGTHS = (3, 1, 2, 3, 3, 1, 2)
@@ -18,7 +19,13 @@ class Recurrence(Protocol):
     """What is checked; arguments and results as in native.py."""
 
     def run_forward(
-        self, cell: str, products: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None
+        self,
+        cell: str,
+        products: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        lengths: Tensor | None,
+        initial: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
         """States, and the second of the saved tensors."""
         ...
@@ -31,6 +38,7 @@ class Recurrence(Protocol):
         saved: list[Tensor],
         weight: Tensor,
         lengths: Tensor | None,
+        initial: Sequence[Tensor] = (),
     ) -> Tensor:
         """Gradients before the gates."""
         ...
@@ -39,33 +47,41 @@ class Recurrence(Protocol):
 @torch.inference_mode(False)
 @torch.enable_grad()
 def largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype) -> float:
-    """The largest difference from the equations in states and gradients, in both directions.
+    """The largest difference from the equations in states and gradients, in both directions, and from a given state.
 
     Draws no random number: those of a run must not depend on whether its machine had compiled before.
     """
-    return max(_largest_error(compiled, cell, dtype, lengths) for lengths in (None, torch.tensor(_LENGTHS)))
+    given = tuple(_waves(dtype, _BATCH, _HIDDEN) / (part + 1) for part in range(declared(cell).states))
+    cases: list[tuple[Tensor | None, tuple[Tensor, ...]]] = [(None, ()), (torch.tensor(_LENGTHS), ()), (None, given)]
+    return max(_largest_error(compiled, cell, dtype, *case) for case in cases)
 
 
-def _largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype, lengths: Tensor | None) -> float:
-    rows = GATES[cell] * _HIDDEN
+def _largest_error(
+    compiled: Recurrence, cell: str, dtype: torch.dtype, lengths: Tensor | None, initial: tuple[Tensor, ...]
+) -> float:
+    rows = declared(cell).gates * _HIDDEN
     weight, bias = _waves(dtype, rows, _HIDDEN) / _HIDDEN**0.5, _waves(dtype, rows)
     products = _waves(dtype, _STEPS, _BATCH, rows).requires_grad_()
-    expected = _equations(cell, products, weight, bias, lengths)
+    further = [_waves(dtype, vector.per_unit * _HIDDEN) for vector in declared(cell).further]
+    expected = _equations(cell, products, (weight, bias, *further), lengths, initial)
     grad_states = _waves(dtype, _STEPS, _BATCH, _HIDDEN) * _held(lengths)
     (expected_gradients,) = torch.autograd.grad((expected * grad_states).sum(), products)
     own = products.detach().clone()
-    states, extra = compiled.run_forward(cell, own, weight, bias, lengths)
-    saved = [] if cell == "rnn" else [own, extra]
-    gradients = compiled.run_backward(cell, grad_states, states, saved, weight, lengths)[..., :rows]
+    given = torch.cat([bias, *further])
+    states, extra = compiled.run_forward(cell, own, weight, given, lengths, initial)
+    saved = [own, extra, *([given] if further else [])] if extra.numel() else []
+    gradients = compiled.run_backward(cell, grad_states, states, saved, weight, lengths, initial)[..., :rows]
     return torch.stack([(states - expected).abs().max(), (gradients - expected_gradients).abs().max()]).max().item()
 
 
-def _equations(cell: str, products: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor | None) -> Tensor:
-    """States of every step, zero at padding."""
-    state = tuple(weight.new_zeros(_BATCH, _HIDDEN) for _ in range(2 if cell == "lstm" else 1))
+def _equations(
+    cell: str, products: Tensor, weights: tuple[Tensor, ...], lengths: Tensor | None, initial: tuple[Tensor, ...]
+) -> Tensor:
+    """States of every step, zero at padding. weights: W_hh, b_hh and further ones;  initial: () for zero."""
+    state = initial or tuple(weights[0].new_zeros(_BATCH, _HIDDEN) for _ in range(declared(cell).states))
     states: dict[int, Tensor] = {}
     for time in range(_STEPS) if lengths is None else reversed(range(_STEPS)):
-        after = CELLS[cell].step(products[time], state, weight, bias)
+        after = CELLS[cell].step(products[time], state, *weights)
         state = tuple(new * _held(lengths)[time] for new in after)
         states[time] = state[0]
     return torch.stack([states[time] for time in range(_STEPS)])
