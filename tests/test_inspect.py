@@ -186,7 +186,7 @@ def test_after_two_dashes_every_word_is_a_text(trained, runs, capsys):
 )
 def test_what_cannot_be_shown_is_one_clear_line(trained, runs, capsys, arguments, said):
     words = [runs.get(word.lower(), word) if word.isupper() else word for word in arguments]
-    assert said in refused(capsys, *words, f"results={trained.results}")
+    assert said in refused(capsys, f"results={trained.results}", *words)
 
 
 def test_a_file_that_is_no_text_and_a_run_of_another_task_are_refused(trained, runs, capsys, tmp_path):

@@ -23,7 +23,7 @@ from bench.declarations import declared
 from bench.models.attribution import attribute
 from bench.models.baselines import AttentionEncoder
 from bench.models.cells import kind_of
-from bench.models.encoder import RecurrentEncoder, TextClassifier
+from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier
 from bench.models.reading import Activation, LayerReading, Reading
 
 _STATES = ("hidden state h", "cell state c")
@@ -115,6 +115,7 @@ def _layers(network: TextClassifier, cell: str, vectors: Tensor, lengths: Tensor
     elif isinstance(network.encoder, RecurrentEncoder):
         inputs = vectors
         for number, layer in enumerate(network.encoder.layers, 1):
+            assert isinstance(layer, RecurrentLayer)
             outputs = layer(inputs, lengths)
             directions = {"forward": layer.forward_direction, "backward": layer.backward_direction}
             present = {name: module for name, module in directions.items() if module is not None}
@@ -157,7 +158,7 @@ def trace_direction(
 
 def _parts(call: Called, hidden_size: int) -> Iterator[Called]:
     """Gates that one call computed side by side, one by one."""
-    for value in call.value.split(hidden_size, dim=1):
+    for value in call.value.chunk(call.value.shape[1] // hidden_size, dim=1):
         yield call._replace(value=value)
 
 

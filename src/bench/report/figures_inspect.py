@@ -22,7 +22,10 @@ def running_figure(key: str, readings: Sequence[Inspected]) -> Figure:
     first = readings[0]
     label, time = first.label, len(first.tokens)
     arms = theme.Arms(tuple(one.run.name for one in readings), tuple(one.run.name for one in readings))
-    tooltip = ["arm:N", "token:N", "place:Q", alt.Tooltip("shown:N", title=f"P({label})"), "predicted:N"]
+    tooltip = [
+        *(alt.Tooltip(name) for name in ("arm:N", "token:N", "place:Q", "predicted:N")),
+        alt.Tooltip("shown:N", title=f"P({label})"),
+    ]
     base = alt.Chart().encode(
         x=_along([str(row["word"]) for row in _running_rows(first, label)]),
         y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="probability", format="%")),
