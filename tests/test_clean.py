@@ -178,7 +178,7 @@ def test_without_results_it_reports_the_caches(tmp_path, monkeypatch, cache, cap
     ("argument", "line"),
     [
         ("kep=none", "unknown argument 'kep=none': did you mean 'keep'"),
-        ("everything", "unknown argument 'everything': choose one of: cache, keep, results"),
+        ("everything", "unknown argument 'everything': choose one of: cache, keep, pages, results"),
         ("keep=bset", "keep=bset: did you mean 'best'"),
         ("keep=", "keep needs a value"),
         ("keep", "keep needs a value"),

@@ -174,7 +174,9 @@ def test_corpora_and_vectors_are_told_by_the_place_they_are_found_in(
     seen = found()
     assert seen["corpora", "$BENCH_DATA"].value == "newsgroups20"
     assert seen["corpora", "package"].value == "bbc_news"
-    assert {"parity", "anbn", "negation", "agreement"} == set(seen["corpora", "generated"].value.split())
+    assert {"adding", "copy", "parity", "anbn", "negation", "agreement"} == set(
+        seen["corpora", "generated"].value.split()
+    )
     absent = seen["corpora", "not here"]
     assert absent.advice == f"type: python -m bench fetch data={','.join(absent.value.split())}"
     assert "imdb" in absent.value.split()

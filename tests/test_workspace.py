@@ -77,9 +77,10 @@ def test_a_run_that_wandb_lacks_is_mirrored_from_its_record_once(reported: Repor
 def test_a_mirror_has_all_that_tracking_leaves(reported: Reported) -> None:
     tracked, mirrored = (summary_of(reported.folder(cell)) for cell in ("gru", "lstm"))
     assert set(tracked["config"]) == set(mirrored["config"])
-    assert {name for name in tracked["summary"] if not name.startswith("_")} == {
+    either = {"timing_disturbed"}  # null, and so not sent, for less than half a second of training
+    assert {name for name in tracked["summary"] if not name.startswith("_")} - either == {
         name for name in mirrored["summary"] if not name.startswith("_")
-    }
+    } - either
     before, after = (rows_of(reported.folder(cell)) for cell in ("gru", "lstm"))
     assert len(before) > 5
     assert [set(row) for row in before] == [set(row) for row in after]

@@ -88,6 +88,13 @@ def keep_freed_memory() -> bool:
     return all(mallopt(parameter, value) == 1 for parameter, value in _KEEP_MEMORY.items())
 
 
+def return_freed_memory() -> None:
+    """Give what glibc has kept of freed memory back to the system."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def torch_uses_gpus() -> bool:
     """Whether the torch that is installed could use a GPU, as far as its version tells."""
     return not metadata.version("torch").endswith("+cpu")

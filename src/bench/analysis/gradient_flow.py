@@ -30,7 +30,12 @@ _SMALLEST = np.finfo(float).tiny
 
 
 def measured(records: pd.DataFrame) -> pd.DataFrame:
-    """One row for each finished run that kept its gradient flow: its first execution that did."""
+    """One row for each finished run that kept its gradient flow: its first execution that did.
+
+    Tables of records that earlier versions wrote lack the column.
+    """
+    if "gradient_flow" not in records:
+        return records.iloc[:0]
     kept = records[(records["status"] == "finished") & records["gradient_flow"].notna()]
     return kept.drop_duplicates("run_id").reset_index(drop=True)
 

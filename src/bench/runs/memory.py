@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from bench.distributed import gather
+from bench.processor import return_freed_memory
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc_pid_clear_refs(5): sets the high-water mark to what is resident now
@@ -41,7 +42,11 @@ class PeakMemory:
 
 
 def forget_peak() -> None:
-    """A run begins: what this process needed before no longer counts. Where the system does not allow it, it does."""
+    """A run begins: what this process needed before no longer counts. Where the system does not allow it, it does.
+
+    What an earlier run freed and the process has kept (`keep_freed_memory`) goes back to the system first.
+    """
+    return_freed_memory()
     with suppress(OSError):
         _CLEAR.write_text(_RESET_PEAK, encoding="ascii")
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
