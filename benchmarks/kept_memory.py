@@ -32,33 +32,26 @@ def steps_of(shape: str, keeps: bool) -> dict[str, float]:
     if keeps and not keep_freed_memory():
         sys.exit("kept_memory.py: this system's allocator cannot be told (it is not glibc)")
     import torch
+    from training_step import TrainingStep
 
     from bench.compose import compose
-    from bench.models.classifier import Classifier
     from bench.models.encoder import TextClassifier
 
     torch.set_flush_denormal(True)
     length, batch, dimension, hidden = map(int, shape.split(","))
     draw = torch.Generator().manual_seed(0)
     tokens, labels = torch.randint(2, ROWS, (batch, length), generator=draw), torch.arange(batch) % CLASSES
-    lengths, seconds = torch.full((batch,), length), {}
-    turns = []
+    steps: dict[str, TrainingStep] = {}
     for cell, kernel in CONTESTANTS:
-        config = compose([f"model={cell}", "model.pooling=mean", "model.dropout=0", "training.schedule=constant"])
+        model = compose([f"model={cell}", "model.pooling=mean", "model.dropout=0"]).model
         vectors = torch.randn(ROWS, dimension, generator=draw)
-        network = TextClassifier(
-            config.model, hidden, vectors, trainable_vectors=True, classes=CLASSES, seed=0, kernel=kernel
-        )
-        module = Classifier(network, config.training, CLASSES, 1, 0).train()
-        turns.append((f"{cell} {kernel}", module, module.configure_optimizers()))
-        seconds[f"{cell} {kernel}"] = []
+        network = TextClassifier(model, hidden, vectors, trainable_vectors=True, classes=CLASSES, seed=0, kernel=kernel)
+        steps[f"{cell} {kernel}"] = TrainingStep(network, tokens, labels)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(WARMUP + STEPS):
-        for name, module, optimizer in turns:
+        for name, step in steps.items():
             started = time.perf_counter()
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(module.network(tokens, lengths), labels).backward()
-            module.configure_gradient_clipping(optimizer)
-            optimizer.step()
+            step()
             seconds[name].append(time.perf_counter() - started)
     return {name: median(found[WARMUP:]) for name, found in seconds.items()}
 

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from scaling.growth import HEADER, Growth
@@ -120,12 +121,14 @@ def at_work(what: str, key: str, *rest: str) -> str:
     """In a child: a part that needs torch, and what it prints."""
     limit_spinning()
     from scaling import steps
+    from training_step import weight
 
     ladder = LADDERS[key]
     if what == "time":
         return json.dumps(steps.turns(ladder, bool(int(rest[0])), float(rest[1])))
     step = int(rest[1])
-    return str(steps.weight(ladder.contestants[int(rest[0])], {**ladder.sizes(True), **ladder.sizes(False)}[step]))
+    size = {**ladder.sizes(True), **ladder.sizes(False)}[step]
+    return str(weight(partial(steps.step_of, ladder.contestants[int(rest[0])], size)))
 
 
 if __name__ == "__main__":

@@ -22,17 +22,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
-import psutil
 import torch
-import torch.nn.functional as F
-from torch.optim import Optimizer
+from training_step import TrainingStep, weight
 
-from bench.compose import compose
 from bench.config import Kernel, ModelConfig, Pooling
-from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
-from bench.runs.memory import forget_peak, peak_memory
 
 ROWS, CLASSES, PARTS = 1000, 2, (8, 4, 2, 1)
 
@@ -54,36 +50,22 @@ class Setting:
         return [self, *(replace(self, window=self.length // parts) for parts in reversed(PARTS))]
 
 
-class Step:
+def step_of(setting: Setting) -> TrainingStep:
     """A network in training and its batch."""
-
-    def __init__(self, setting: Setting) -> None:
-        draw = torch.Generator().manual_seed(0)
-        model = ModelConfig(cell=setting.cell, hidden_size=setting.hidden, pooling=setting.pooling)
-        vectors = torch.randn(ROWS, setting.hidden, generator=draw)
-        network = TextClassifier(
-            model, setting.hidden, vectors, trainable_vectors=True, classes=CLASSES, seed=0, kernel=setting.kernel
-        )
-        recipe = replace(compose([]).training, schedule="constant", warmup_fraction=0.0, tbptt=setting.window)
-        self._module = Classifier(network, recipe, CLASSES, 1, 0).train()
-        optimizer = self._module.configure_optimizers()
-        assert isinstance(optimizer, Optimizer)  # a constant rate needs no schedule beside it
-        self._optimizer = optimizer
-        self._tokens = torch.randint(1, ROWS, (setting.batch, setting.length), generator=draw)
-        self._labels = torch.randint(0, CLASSES, (setting.batch,), generator=draw)
-
-    def __call__(self, tokens: int | None = None) -> None:
-        """One training step, on the first tokens of each text only if so many are given."""
-        read = self._tokens[:, :tokens]
-        self._optimizer.zero_grad()
-        F.cross_entropy(self._module.network(read, torch.full((len(read),), read.shape[1])), self._labels).backward()
-        self._module.configure_gradient_clipping(self._optimizer)
-        self._optimizer.step()
+    draw = torch.Generator().manual_seed(0)
+    model = ModelConfig(cell=setting.cell, hidden_size=setting.hidden, pooling=setting.pooling)
+    vectors = torch.randn(ROWS, setting.hidden, generator=draw)
+    network = TextClassifier(
+        model, setting.hidden, vectors, trainable_vectors=True, classes=CLASSES, seed=0, kernel=setting.kernel
+    )
+    tokens = torch.randint(1, ROWS, (setting.batch, setting.length), generator=draw)
+    labels = torch.randint(0, CLASSES, (setting.batch,), generator=draw)
+    return TrainingStep(network, tokens, labels, setting.window)
 
 
 def turns(setting: Setting, count: int) -> list[list[float]]:
     """Seconds of a step: a list for each turn, in it one for each of `Setting.windows`."""
-    steps = [Step(each) for each in setting.windows()]
+    steps = [step_of(each) for each in setting.windows()]
     for step in steps:
         step()
     found, draw = [], random.Random(0)
@@ -97,19 +79,6 @@ def turns(setting: Setting, count: int) -> list[list[float]]:
         found.append(took)
     gc.enable()
     return found
-
-
-def weight(setting: Setting) -> int:
-    """Bytes that one step needs beside what lay there before: in a fresh process, called once."""
-    step = Step(setting)
-    step(2)  # kernels are loaded, the optimiser has its memory
-    gc.collect()
-    before = psutil.Process().memory_info().rss
-    forget_peak()
-    step()
-    peak = peak_memory(torch.device("cpu")).peak_host_memory_bytes
-    assert peak is not None
-    return peak - before
 
 
 def weight_in_fresh_process(setting: Setting) -> int:
@@ -147,7 +116,7 @@ def main(typed: Sequence[str] | None = None) -> None:
     parser.add_argument("--weigh", help=argparse.SUPPRESS)
     options = parser.parse_args(typed)
     if options.weigh:
-        print(weight(Setting(**json.loads(options.weigh))))
+        print(weight(partial(step_of, Setting(**json.loads(options.weigh)))))
         return
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads")
     for cell in options.cells.split(","):

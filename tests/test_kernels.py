@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import ModelConfig
 from bench.declarations import DECLARED, CellDeclaration, declared
@@ -27,6 +26,7 @@ from bench.models.kernels.layers import StepLayer, build_direction
 from bench.models.kernels.steps import Steps
 from tests.conftest import ROOT
 from tests.executions import STEP_EXECUTIONS, execution
+from tests.operators import Operators
 
 BY_HAND = sorted(cell for cell, kind in CELLS.items() if kind.forward is not None)
 ALL_CELLS = pytest.mark.parametrize("cell", BY_HAND)
@@ -166,18 +166,6 @@ def test_a_second_derivative_is_refused(cell: str, name: str) -> None:
         (gradient,) = torch.autograd.grad(pair.by_step(inputs, False).square().sum(), inputs, create_graph=True)
         with pytest.raises(RuntimeError, match="differentiate twice"):
             gradient.sum().backward()
-
-
-class Operators(TorchDispatchMode):
-    """Counts the operators that are dispatched while it is open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.append(operator.overloadpacket.__name__)
-        return operator(*args, **(kwargs or {}))
 
 
 @ALL_EXECUTIONS

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.models.kernels.scan import _forward as computed
 from bench.models.kernels.scan import scan, scan_in_blocks
+from tests.operators import Operators
 
 BOTH_DIRECTIONS = pytest.mark.parametrize("reverse", [False, True])
 
@@ -113,18 +113,6 @@ def test_a_state_depends_on_what_was_read_and_on_nothing_later(reverse: bool) ->
         other[place] = 1e9
         changed = (scan(decay, other, reverse=reverse) != before).flatten().nonzero().flatten()
         assert int(changed.max() if reverse else changed.min()) == place
-
-
-class Operators(TorchDispatchMode):
-    """Counts what is dispatched while it is open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.append(operator.overloadpacket.__name__)
-        return operator(*args, **(kwargs or {}))
 
 
 def test_a_profile_shows_that_a_scan_ran() -> None:
