@@ -16,7 +16,8 @@ from bench.config import Cell, ModelConfig, Pooling
 from bench.data.batches import Batch
 from bench.models.diagnostics import Flow, gradient_flow, spectrum
 from bench.models.encoder import TextClassifier
-from bench.runs.gradient_flow import FlowNumbers, curve, decay_per_step, half_life, relative
+from bench.runs.decay import curve, decay_per_step, half_life, relative
+from bench.runs.gradient_flow import FlowNumbers
 
 WORDS, CLASSES, HIDDEN = 20, 3, 6
 LENGTHS = [9, 1, 4, 7]

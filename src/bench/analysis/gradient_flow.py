@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.runs.decay import half_life
+
 Floats = NDArray[np.float64]
 Curves = Mapping[str, list[list[float]]]
 
@@ -80,11 +82,6 @@ def flow_curves(runs: pd.DataFrame) -> pd.DataFrame:
                     place = {"task": task, "arm": arm, "moment": moment, "state": state, "runs": len(found)}
                     rows += [place | dict(zip(_CURVE, point, strict=True)) for point in _together(found).tolist()]
     return pd.DataFrame(rows, columns=["task", "arm", "moment", "state", "runs", *_CURVE])
-
-
-def half_life(decay: object) -> float | None:
-    """Tokens over which a factor per token adds up to one half; None where nothing is lost, or nothing is known."""
-    return float(np.log(0.5) / np.log(decay)) if isinstance(decay, float) and 0 < decay < 1 else None
 
 
 def _together(curves: list[Floats]) -> Floats:

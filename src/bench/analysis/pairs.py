@@ -108,11 +108,7 @@ def pairs_of(study: Study, protocol: ProtocolConfig) -> list[Pairs]:
             if not len(runs[0]["seed"]):
                 continue
             metric = study.metrics[str(runs[0]["dataset"][0])]
-            place = (
-                scene.matching,
-                scene.pooling or primary[1],
-                scene.execution,
-            )  # one without pooling: in any reading
+            place = (scene.matching, scene.pooling or primary[1], scene.execution)  # without pooling: in any reading
             headline = place == primary and (baseline, alternative) in asked
             look = ladder.look_of(len(runs[0]["seed"]))
             margin = _margin(runs[0], protocol)

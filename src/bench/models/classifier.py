@@ -124,11 +124,9 @@ class Classifier(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Bring the predictions of all processes together, in the split's order."""
-        parts = [torch.cat(column).cpu() for column in zip(*self._collected, strict=True)]
+        own = [torch.cat(column).cpu() for column in zip(*self._collected, strict=True)]
         self._collected = []
-        parts = [torch.cat(column) for column in zip(*gather(parts), strict=True)]
-        order = parts[0].argsort(stable=True)  # tokens of a text are in their order already
-        self.tested.append((self.metrics.compute(), Predictions(*(part[order] for part in parts))))
+        self.tested.append((self.metrics.compute(), Predictions.joined(gather(own))))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser and, where the recipe has one, its learning-rate schedule by step."""

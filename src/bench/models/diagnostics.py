@@ -21,16 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bench.data.batches import Batch
-from bench.declarations import declared
 from bench.models.cells import kind_of
 from bench.models.cells.kinds import State
 from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier
+from bench.models.kernels.equations import prepared, zero_state
 
 Floats = NDArray[np.float64]
 
@@ -122,9 +121,8 @@ class Unrolled(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
         """States of every step, as PyTorch's modules return them. (batch, time, input) → (batch, time, hidden)."""
-        products, weights = self._prepared(inputs)
-        size = self.direction.get_parameter("weight_ih_l0").shape[0] // declared(self.cell).gates
-        state: State = (inputs.new_zeros(len(inputs), size),) * declared(self.cell).states
+        products, weights = prepared(self.direction, self.cell, inputs)
+        state = zero_state(self.cell, products[:, 0])
         self.states = []
         for time, values in enumerate(products.unbind(1)):
             self.activations.valid = time < self.lengths
@@ -132,16 +130,6 @@ class Unrolled(nn.Module):
                 state = kind_of(self.cell).step(values, state, *weights)
             self.states.append(state)
         return torch.stack([state[0] for state in self.states], dim=1), None
-
-    def _prepared(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The products of all inputs with their bias, and the weights that every step takes."""
-        weights, normalise = dict(self.direction.named_parameters()), kind_of(self.cell).normalise
-        further = tuple(weights[weight.name] for weight in declared(self.cell).further)
-        products = F.linear(inputs, weights["weight_ih_l0"])
-        if normalise is not None:
-            products, further = normalise(products, further[0]), further[1:]
-        recurrent = (weights[name] for name in ("weight_hh_l0", "bias_hh_l0") if name in weights)
-        return products + weights["bias_ih_l0"], (*recurrent, *further)
 
 
 class Activations(TorchFunctionMode):

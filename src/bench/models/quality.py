@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -125,3 +127,11 @@ class Predictions:
     labels: Tensor
     answers: Tensor
     correct: Tensor
+
+    @classmethod
+    def joined(cls, parts: Iterable[Sequence[Tensor]]) -> Predictions:
+        """Those of batches or processes, each with all fields in their order, as one; tokens of a text follow each
+        other in a part already."""
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        order = columns[0].argsort(stable=True)
+        return cls(*(column[order] for column in columns))

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -24,6 +23,7 @@ from bench.models.attribution import attribute
 from bench.models.baselines import AttentionEncoder
 from bench.models.cells import kind_of
 from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier
+from bench.models.kernels.equations import prepared, zero_state
 from bench.models.reading import Activation, LayerReading, Reading
 
 _STATES = ("hidden state h", "cell state c")
@@ -135,21 +135,14 @@ def trace_direction(
     module: with the weights, whatever executes it;  inputs: (time, features);  reverse: read from the last token to the
     first.
     """
-    weights, kind, declaration = dict(module.named_parameters()), kind_of(cell), declared(cell)
-    further = tuple(weights[weight.name] for weight in declaration.further)
-    products = F.linear(inputs, weights["weight_ih_l0"])
-    if kind.normalise is not None:
-        products, further = kind.normalise(products, further[0]), further[1:]
-    products = products + weights["bias_ih_l0"]
-    recurrent = [weights[name] for name in ("weight_hh_l0", "bias_hh_l0") if name in weights]
-    zero = products.new_zeros(1, len(weights["weight_ih_l0"]) // declaration.gates)
-    state, after, called = (zero,) * declaration.states, [], []
+    products, weights = prepared(module, cell, inputs)
+    state, after, called = zero_state(cell, products[:1]), [], []
     for row in products.flip(0) if reverse else products:
         with Calls() as calls:
-            state = kind.step(row[None], state, *recurrent, *further)
+            state = kind_of(cell).step(row[None], state, *weights)
         after.append(state)
-        called.append([part for call in calls.found for part in _parts(call, zero.shape[1])])
-    gates = [_gate(name, steps, reverse) for name, steps in _named(declaration.activations, called)]
+        called.append([part for call in calls.found for part in _parts(call, state[0].shape[1])])
+    gates = [_gate(name, steps, reverse) for name, steps in _named(declared(cell).activations, called)]
     states = [
         _state(name, values, reverse) for name, values in zip_longest(_STATES, zip(*after, strict=True)) if values
     ]

@@ -126,9 +126,7 @@ class LinearFit(Fit):
             answers = self.task.answers(logits)
             correct = self.task.correct(answers, batch.labels)
             parts.append((batch.rows, torch.zeros_like(batch.rows), batch.labels, answers, correct))
-        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-        order = columns[0].argsort()
-        return metrics.compute(), Predictions(*(column[order] for column in columns))
+        return metrics.compute(), Predictions.joined(parts)
 
 
 def _row(number: int, quality: SplitQuality) -> CurveRow:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError, did_you_mean
+from bench.files import write_atomically
 from bench.processor import limit_spinning
 
 USAGE = 'python -m bench inspect RUN_ID [RUN_ID] ["TEXT" ...] [--file FILE] [--gradients] [--output FILE] [results=DIR]'
@@ -59,10 +60,22 @@ def inspect(arguments: Sequence[str]) -> int:
     return inspect_texts(request)
 
 
+def write_page(page: Path, content: bytes) -> None:
+    """Put a page where it was asked for, whole.
+
+    Raises: `UserError` if it cannot be written there.
+    """
+    try:
+        write_atomically(page, lambda temporary: temporary.write_bytes(content))
+    except OSError as error:
+        raise UserError(f"inspect: cannot write {page}: {error.strerror}") from None
+
+
 def _parse(arguments: Sequence[str]) -> Request:
     """The arguments as a request.
 
-    Raises: `UserError` for unknown flags, missing values, no run, more than two runs, and no or too many texts.
+    Raises: `UserError` for unknown flags, missing values, no run, more than two runs, no or too many texts, and a
+    folder where a page should go.
     """
     given, words, texts = _sorted_out(list(arguments))
     results = Path(given.get("results", "results")).expanduser()
@@ -78,6 +91,8 @@ def _parse(arguments: Sequence[str]) -> Request:
     if not gradients:
         texts = list(_texts(texts, given.get("--file")))
     output = Path(given["--output"]).expanduser() if "--output" in given else None
+    if output is not None and output.is_dir():
+        raise UserError(f"inspect: --output {output} is a folder: name a file, such as {output / 'page.html'}")
     return Request(runs=runs, texts=tuple(texts), results=results, output=output, gradients=gradients)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.errors import UserError
-from bench.files import write_atomically
 from bench.runs.store import Store
+from bench.verbs.inspect import write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +29,6 @@ def inspect_gradients(request: Request) -> int:
 
     Raises: `UserError` for runs that cannot be measured, and for a page that cannot be written.
     """
-    if request.output is not None and request.output.is_dir():
-        example = request.output / "page.html"
-        raise UserError(f"inspect: --output {request.output} is a folder: name a file, such as {example}")
     from bench.report.folder import write_report
     from bench.report.gradients import document_name, gradient_document
     from bench.runs.flow_again import record_with_flow
@@ -45,21 +40,11 @@ def inspect_gradients(request: Request) -> int:
     document = gradient_document(frame)
     path = write_report(document, frame, store.results / "inspect" / document_name(frame))
     if request.output is not None:
-        path = _copied(path, request.output)
+        write_page(request.output, path.read_bytes())  # it holds everything
     console.print(Text(document.sentence, "bold"))
     console.print(_table(frame), soft_wrap=False)
-    console.print(f"page  {path}", markup=False)
+    console.print(f"page  {request.output or path}", markup=False)
     return 0
-
-
-def _copied(page: Path, output: Path) -> Path:
-    """The page, which holds everything, where it was asked for."""
-    content = page.read_bytes()
-    try:
-        write_atomically(output, lambda temporary: temporary.write_bytes(content))
-    except OSError as error:
-        raise UserError(f"inspect: cannot write {output}: {error.strerror}") from None
-    return output
 
 
 def _table(frame: pd.DataFrame) -> Table:

@@ -14,7 +14,6 @@ import bench
 from bench.data.tokens.text import TokenRules, tokenise
 from bench.data.tokens.vocabulary import UNKNOWN
 from bench.errors import UserError
-from bench.files import write_atomically
 from bench.report.inspect_document import inspect_document
 from bench.report.inspected import Inspected, InspectedRun
 from bench.report.page import render_page
@@ -23,6 +22,7 @@ from bench.report.tokens import visible
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.runs.weights import find_weights
+from bench.verbs.inspect import write_page
 
 if TYPE_CHECKING:
     from bench.runs.trained import TrainedRun
@@ -46,7 +46,7 @@ def inspect_texts(request: Request) -> int:
     document = inspect_document(request.texts, readings)
     page = request.output or _place(request.results, [run.record.run_id for run in runs], request.texts)
     footer = f"Written by bench {bench.__version__} on {datetime.now(UTC):%d %B %Y, %H:%M} UTC."
-    _write(page, render_page(document, footer))
+    write_page(page, render_page(document, footer).encode())
     console = Console(highlight=False, soft_wrap=True)
     for line in _summary(request.texts, readings):
         console.print(line, markup=False)
@@ -112,15 +112,6 @@ def _place(results: Path, runs: Sequence[str], texts: Sequence[str]) -> Path:
     """A name of its own for these runs and texts; asking again writes the same file."""
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
     return results / FOLDER / f"{'-'.join(run[:8] for run in runs)}-{digest}.html"
-
-
-def _write(page: Path, text: str) -> None:
-    if page.is_dir():
-        raise UserError(f"inspect: --output {page} is a folder: name a file, such as {page / 'page.html'}")
-    try:
-        write_atomically(page, lambda path: path.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"inspect: cannot write {page}: {error.strerror}") from None
 
 
 def _summary(texts: Sequence[str], readings: Sequence[Sequence[Inspected]]) -> Iterator[str]:

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from bench.declarations import DECLARED, declared
 from bench.errors import UserError
-from bench.models.cells import CellKind
+from bench.models.cells import CellKind, kind_of
+from bench.models.cells.kinds import State
 
 _BATCH = 3  # of the trial step
+
+
+def prepared(direction: nn.Module, cell: str, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What a cell's step takes, from the weights of one direction of one layer, whatever executes it.
+
+    inputs: (..., input) → the products of the inputs with their bias, (..., gates · hidden), and W_hh, b_hh and the
+    further weights, as far as the cell has them.
+    """
+    weights, normalise = dict(direction.named_parameters()), kind_of(cell).normalise
+    further = tuple(weights[weight.name] for weight in declared(cell).further)
+    products = F.linear(inputs, weights["weight_ih_l0"])
+    if normalise is not None:
+        products, further = normalise(products, further[0]), further[1:]
+    recurrent = (weights[name] for name in ("weight_hh_l0", "bias_hh_l0") if name in weights)
+    return products + weights["bias_ih_l0"], (*recurrent, *further)
+
+
+def zero_state(cell: str, products: Tensor) -> State:
+    """What a cell holds before its first step. products: of one step, (batch, gates · hidden)."""
+    declaration = declared(cell)
+    return (products.new_zeros(len(products), products.shape[1] // declaration.gates),) * declaration.states
 
 
 def follow(
