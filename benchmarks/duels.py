@@ -91,7 +91,7 @@ def measure(seed: int, path: Path, words: list[str]) -> None:
     from bench.duels.engine import Duel
     from bench.duels.table import turns_table
     from bench.embeddings.table import build_table
-    from bench.runs.training import borrowed_torch
+    from bench.runs.trainer import borrowed_torch
 
     overrides = [*DUEL, *words, f"seed={seed}"]
     runs = {name: resolve(compose([f"model={name}", *overrides])) for name in ("gru", "lstm")}

@@ -30,7 +30,8 @@ from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
 from bench.runs.clock import Outputs
 from bench.runs.identity import ResolvedRun, resolve
-from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+from bench.runs.trainer import borrowed_torch, quiet_lightning
+from bench.runs.training import Fit
 
 LIMIT = 1.03  # the trainer may take this many times as long as the bare loop, where a step is worth the name
 TURN_SECONDS, TURNS = 0.5, 24

@@ -18,7 +18,8 @@ from bench.data.module import TextDataModule
 from bench.distributed import is_first_process
 from bench.models.classifier import Classifier, SplitQuality
 from bench.runs.identity import resolve
-from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+from bench.runs.trainer import borrowed_torch, quiet_lightning
+from bench.runs.training import Fit
 
 SIZES = (1, 2, 3, 17)  # fewer texts than processes, and odd numbers
 

@@ -16,7 +16,7 @@ from bench.data.batches import Batch
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
 from bench.runs.clock import WARMUP_STEPS, Timing, TrainingClock
-from bench.runs.training import borrowed_torch, make_trainer, quiet_lightning
+from bench.runs.trainer import borrowed_torch, make_trainer, quiet_lightning
 
 SLOW = 0.3  # seconds of whatever must not, or must, be counted; a step takes a few milliseconds
 WORDS, CLASSES = 20, 2

@@ -33,7 +33,7 @@ from bench.report.figures import save_svg_png
 from bench.runs.assemble import public_config
 from bench.runs.identity import resolve
 from bench.runs.kernel_table import fresh_table
-from bench.runs.training import borrowed_torch
+from bench.runs.trainer import borrowed_torch
 from bench.verbs.duel import duel as typed
 from tests.conftest import Study
 from tests.duel_turns import CELLS, CENTRE, STEP_FACTOR, turns

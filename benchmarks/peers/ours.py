@@ -20,7 +20,8 @@ import torch
 from bench.compose import compose
 from bench.runs.clock import Outputs
 from bench.runs.identity import resolve
-from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+from bench.runs.trainer import borrowed_torch, quiet_lightning
+from bench.runs.training import Fit
 from peers.protocol import Line
 from peers.work import Ready, Texts, Turn
 

@@ -35,7 +35,7 @@ from bench.report.folder import write_report
 from bench.runs.contention import Contention
 from bench.runs.sentences import Sentences
 from bench.runs.store import new_execution_id
-from bench.runs.training import borrowed_torch
+from bench.runs.trainer import borrowed_torch
 
 
 @dataclass(frozen=True)

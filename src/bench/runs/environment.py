@@ -26,8 +26,8 @@ PACKAGE = Path(__file__).resolve().parents[1]  # the folder of `bench`
 # What can change a number in a record, relative to the package; everything else may be edited freely.
 NUMERIC_SOURCES = (
     "seeds.py", "declarations.py", "data", "embeddings", "models",
-    "runs/execute.py", "runs/training.py", "runs/checkpoint.py", "runs/callbacks.py", "runs/clock.py", "runs/probe.py",
-    "runs/linear.py",
+    "runs/execute.py", "runs/training.py", "runs/trainer.py", "runs/checkpoint.py", "runs/callbacks.py",
+    "runs/clock.py", "runs/probe.py", "runs/linear.py",
 )  # fmt: skip
 
 _PACKAGES = (

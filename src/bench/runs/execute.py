@@ -30,7 +30,8 @@ from bench.runs.outputs import write_files
 from bench.runs.progress import LeaseProgress, RunProgress
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
-from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+from bench.runs.trainer import borrowed_torch, quiet_lightning
+from bench.runs.training import Fit
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -14,7 +14,8 @@ from bench.runs.record import RunRecord, Status
 from bench.runs.recorded import config_of
 from bench.runs.store import Store
 from bench.runs.trained import TrainedRun, load
-from bench.runs.training import Fit, borrowed_torch, quiet_lightning
+from bench.runs.trainer import borrowed_torch, quiet_lightning
+from bench.runs.training import Fit
 from bench.runs.weights import LATEST
 
 

@@ -34,7 +34,7 @@ from bench.runs.kernel_table import (
     store_table,
 )
 from bench.runs.probe import operators_of
-from bench.runs.training import borrowed_torch
+from bench.runs.trainer import borrowed_torch
 
 INPUT_SIZE, BATCH_SIZE, LENGTH = 100, 32, 100
 SECONDS = 12.0  # for the whole table

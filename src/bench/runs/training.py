@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from bench.config import HardwareConfig
 from bench.data.batches import Texts
 from bench.data.module import PreparedData, TextDataModule, prepare
 from bench.distributed import gather, is_first_process
 from bench.embeddings.table import EmbeddingTable, build_table, has_vector
-from bench.errors import UserError
 from bench.models.classifier import Classifier
 from bench.models.encoder import TextClassifier
 from bench.models.quality import Predictions, SplitQuality
 from bench.models.tasks import task_of
-from bench.processor import keep_freed_memory, usable_cores
+from bench.processor import keep_freed_memory
 from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
-from bench.runs.checkpoint import CheckpointFile, Checkpoints
+from bench.runs.checkpoint import Checkpoints
 from bench.runs.clock import Timing, TrainingClock
 from bench.runs.contention import ContentionReading
 from bench.runs.environment import describe_machine, describe_torch, hardware_key
@@ -41,9 +34,8 @@ from bench.runs.memory import PeakMemory, forget_peak, peak_memory
 from bench.runs.probe import InferenceSpeed, KernelProbe, inference_speed
 from bench.runs.progress import Pace
 from bench.runs.sentences import Sentences
+from bench.runs.trainer import make_trainer
 from bench.seeds import generator
-
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -229,68 +221,3 @@ def _prepared(resolved: ResolvedRun) -> PreparedData:
         return prepare(resolved.corpus, config.data, config.seed)
     known = partial(has_vector, config.embedding, vectors)
     return prepare(resolved.corpus, config.data, config.seed, known)
-
-
-@contextmanager
-def borrowed_torch(hardware: HardwareConfig) -> Iterator[None]:
-    """Settings that are global in torch, for the length of one run; the caller's come back afterwards.
-
-    Each process of this machine gets its share of the cores, or as many threads as were asked for. Denormal numbers
-    become zero: vanishing gradients would otherwise slow the processor down, not only learning.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(hardware.threads or max(1, usable_cores() // hardware.devices))
-    torch.set_flush_denormal(True)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
-
-
-def make_trainer(hardware: HardwareConfig, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer without what this project does itself: checkpoints, progress, sharding, clipping.
-
-    Raises: `UserError` if the accelerator, or so many devices of it, are not there.
-    """
-    try:
-        return _trainer(hardware, epochs, callbacks)
-    except (MisconfigurationException, ValueError) as error:
-        asked = f"hardware.accelerator={hardware.accelerator} hardware.devices={hardware.devices}"
-        raise UserError(f"{asked}: {' '.join(str(error).split())}; try hardware=auto") from None
-
-
-def _trainer(hardware: HardwareConfig, epochs: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=epochs,
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        strategy=hardware.strategy,
-        precision=_PRECISION[hardware.precision],  # type: ignore[arg-type]
-        logger=False,
-        callbacks=callbacks,
-        plugins=[CheckpointFile()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advice that does not apply here (workers, logging intervals, batch sizes)."""
-    names = ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero")
-    before = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning.*|lightning_fabric.*|torch\.utils\.data.*")
-        warnings.filterwarnings("ignore", message=".*srun.*|.*barrier.*|.*LeafSpec.*")
-        try:
-            yield
-        finally:
-            for name, level in before.items():
-                logging.getLogger(name).setLevel(level)
