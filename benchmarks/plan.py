@@ -23,7 +23,7 @@ from bench.compose import session
 from bench.runs.assemble import make_record
 from bench.runs.store import RECORD, Store
 from bench.sweeps.grid import expand
-from bench.sweeps.plan import Planner
+from bench.sweeps.planner import Planner
 
 NEW_SECONDS, STORED_SECONDS = 10.0, 2.0
 NAME = "thousand"

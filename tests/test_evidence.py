@@ -16,7 +16,8 @@ from bench.runs.record import Status
 from bench.runs.store import Store
 from bench.sweeps.evidence import Ladder, check_arms, make_ladder
 from bench.sweeps.look_table import nothing_judged
-from bench.sweeps.plan import Member, Plan, Planner
+from bench.sweeps.plan import Member, Plan
+from bench.sweeps.planner import Planner
 from tests.conftest import Study
 
 Quality = Callable[[Member], float | None]

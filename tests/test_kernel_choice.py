@@ -38,7 +38,8 @@ from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.sweeps.grid import expand
 from bench.sweeps.kernels import kernel_of, sentence
-from bench.sweeps.plan import Plan, Planner
+from bench.sweeps.plan import Plan
+from bench.sweeps.planner import Planner
 from bench.sweeps.status.members import members_of
 from bench.verbs.reproduce import reproduce
 from tests.conftest import Study

@@ -24,7 +24,8 @@ from bench.runs.store import Store
 from bench.sweeps import composition
 from bench.sweeps.composition import Compositions
 from bench.sweeps.grid import expand, name_of
-from bench.sweeps.plan import Plan, Planner
+from bench.sweeps.plan import Plan
+from bench.sweeps.planner import Planner
 from tests.conftest import ROOT, Study
 from tests.test_compose import MISTAKES
 

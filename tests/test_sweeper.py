@@ -20,7 +20,8 @@ from bench.errors import UserError
 from bench.runs.assemble import make_record
 from bench.runs.store import Store
 from bench.sweeps.grid import expand, name_of
-from bench.sweeps.plan import Plan, Planner
+from bench.sweeps.plan import Plan
+from bench.sweeps.planner import Planner
 from bench.sweeps.stages import settle_time_limits
 from tests.conftest import Study
 from tests.running import Sweep

@@ -20,7 +20,7 @@ from bench.runs.assemble import make_record
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
 from bench.sweeps.grid import Choice, expand
-from bench.sweeps.plan import Planner
+from bench.sweeps.planner import Planner
 from bench.sweeps.tuning.space import parse_space
 from bench.sweeps.tuning.studies import proposed, without_password
 from bench.sweeps.tuning.tuner import NO_WINNER, Tuner, Winner
@@ -347,7 +347,7 @@ import json, sys, time
 from bench.compose import session
 from bench.runs.store import Store
 from bench.sweeps.grid import expand
-from bench.sweeps.plan import Planner
+from bench.sweeps.planner import Planner
 from bench.sweeps.tuning.tuner import Tuner
 
 results, stop, *typed = sys.argv[1:]

@@ -16,7 +16,8 @@ from bench.errors import UserError
 from bench.runs.record import Status
 from bench.runs.store import Store
 from bench.sweeps.grid import Choice, expand, name_of
-from bench.sweeps.plan import Plan, Planner
+from bench.sweeps.plan import Plan
+from bench.sweeps.planner import Planner
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader

@@ -25,7 +25,8 @@ from bench.sweeps.grid import Choice, expand, name_of
 from bench.sweeps.kernels import sentence
 from bench.sweeps.launchers.base import RunLauncher
 from bench.sweeps.look_table import look_table, nothing_judged
-from bench.sweeps.plan import Member, Plan, Planner
+from bench.sweeps.plan import Member, Plan
+from bench.sweeps.planner import Planner
 from bench.sweeps.stages import settle_time_limits, with_reasons
 from bench.sweeps.status.estimate import estimate
 from bench.sweeps.tuning.search import Search

@@ -11,7 +11,8 @@ from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.sweeps import tables
 from bench.sweeps.grid import Choice
-from bench.sweeps.plan import Plan, Planner, Waiting
+from bench.sweeps.plan import Plan, Waiting
+from bench.sweeps.planner import Planner
 from bench.sweeps.work import Work
 
 if TYPE_CHECKING:
