@@ -23,7 +23,8 @@ from bench.sweeps.grid import Choice, expand
 from bench.sweeps.planner import Planner
 from bench.sweeps.tuning.space import parse_space
 from bench.sweeps.tuning.studies import proposed, without_password
-from bench.sweeps.tuning.tuner import NO_WINNER, Tuner, Winner
+from bench.sweeps.tuning.tuner import Tuner
+from bench.sweeps.tuning.winners import NO_WINNER, Winner
 from tests.conftest import Study
 
 SPACE = "tuning.space=['training.learning_rate=0.005..0.05 log','model.dropout=0..0.5']"

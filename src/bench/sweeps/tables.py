@@ -15,7 +15,7 @@ from bench.sweeps.plan import AFTER_EQUAL_WIDTH, Member, Plan
 from bench.sweeps.status.estimate import Estimate
 
 if TYPE_CHECKING:
-    from bench.sweeps.tuning.tuner import Winner
+    from bench.sweeps.tuning.winners import Winner
 
 _MOST_ROWS = 60  # of results with a row a run
 _TOTAL = "total"

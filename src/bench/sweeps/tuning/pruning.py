@@ -18,7 +18,7 @@ from bench.runs.callbacks import Stopper
 from bench.runs.identity import ResolvedRun
 from bench.runs.store import Store
 from bench.sweeps.tuning.studies import Database, make_pruner, study_name
-from bench.sweeps.tuning.tuner import PRUNED
+from bench.sweeps.tuning.winners import PRUNED
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.config import TuningConfig
@@ -23,25 +22,14 @@ from bench.sweeps.grid import Choice
 from bench.sweeps.tuning.space import Drawn, described, parse_space
 from bench.sweeps.tuning.studies import Database, add_trial, open_study, proposed, study_name, tuning_folder
 from bench.sweeps.tuning.tuned_arms import Arm, Arms, check_seeds, key_of
+from bench.sweeps.tuning.winners import LOG_LOSS, NO_WINNER, Winner, outcome, winner_of
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial, TrialState
 
-PRUNED = "pruned"  # the `stop_reason` of a trial that lagged behind
-NO_WINNER = "no trial of its arm finished"
-_LOG_LOSS = "validation_log_loss"
 _LOOK_AGAIN_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The best trial of an arm. values: as overrides, such as `training.learning_rate=0.0031`;  trial: its number."""
-
-    values: tuple[str, ...]
-    trial: int
-    validation_accuracy: float
 
 
 class Tuner:
@@ -105,17 +93,14 @@ class Tuner:
                     self._left.add((name, number))
                 else:
                     self._left.discard((name, number))
-                    state, accuracy = _outcome(record)
-                    self._tell(name, number, state, accuracy, {_LOG_LOSS: record.validation_log_loss})
+                    state, accuracy = outcome(record)
+                    self._tell(name, number, state, accuracy, {LOG_LOSS: record.validation_log_loss})
 
     def winners(self) -> dict[str, Winner]:
-        """The best trial of every arm, by `Choice.cell`; an arm without a finished trial, or with open ones, is absent.
-
-        The best has the highest validation accuracy, then the lower log loss, then the lower number.
-        """
+        """The best trial of every arm, by `Choice.cell`; an arm without a finished trial, or with open ones, is absent."""
         with self.database.reached():
             self._open()
-            found = {arm.cell: self._winner(self._trials(arm)) for arm in self.arms}
+            found = {arm.cell: winner_of(self._trials(arm), self.tuning.trials, self.axes) for arm in self.arms}
         return {cell: winner for cell, winner in found.items() if winner is not None}
 
     def apply(self, choices: Sequence[Choice]) -> tuple[list[Choice], list[Choice]]:
@@ -222,13 +207,6 @@ class Tuner:
         study, _ = self._studies[self._study_of[arm.cell]]
         return study.get_trials(deepcopy=False)[: self.tuning.trials]
 
-    def _winner(self, trials: Sequence[FrozenTrial]) -> Winner | None:
-        if len(trials) < self.tuning.trials or not all(trial.state.is_finished() for trial in trials):
-            return None
-        complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-        best = min(complete, key=_rank, default=None)
-        return None if best is None else Winner(described(best.params, self.axes), best.number, -_rank(best)[0])
-
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No other process adds trials meanwhile."""
@@ -244,24 +222,6 @@ class Tuner:
             yield
         finally:
             lease.release()
-
-
-def _rank(trial: FrozenTrial) -> tuple[float, float, int]:
-    """What sorts the best trial first."""
-    loss = trial.user_attrs.get(_LOG_LOSS)
-    assert trial.value is not None
-    return -trial.value, float("inf") if loss is None else loss, trial.number
-
-
-def _outcome(record: RunRecord) -> tuple[TrialState, float | None]:
-    """What Optuna is told of a trial that has ended."""
-    from optuna.trial import TrialState
-
-    if record.status is not Status.FINISHED or record.validation_accuracy is None:
-        return TrialState.FAIL, None
-    if record.stop_reason == PRUNED:
-        return TrialState.PRUNED, None
-    return TrialState.COMPLETE, record.validation_accuracy
 
 
 def _params(trial: FrozenTrial) -> tuple[Drawn, ...]:
