@@ -13,7 +13,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 import bench
-from bench.analysis.differences import ArmDifference, Differences, difference
+from bench.analysis.arm_differences import ArmDifference
+from bench.analysis.differences import Differences, difference
 from bench.analysis.noise import mean_interval, paired_p, seed_noise
 from bench.analysis.sides import both_sides, split
 from bench.errors import UserError

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bench.analysis.arm_differences import ArmDifference, Changed
 from bench.analysis.decision import Interval
-from bench.analysis.differences import ArmDifference, Changed, Differences
+from bench.analysis.differences import Differences
 from bench.report.document import Block, Cell, Column, Document, Listing, Prose, Section, Table
 from bench.report.numbers import UNKNOWN, interval_cell, number_cell, plural, probability_cell, text_cell
 

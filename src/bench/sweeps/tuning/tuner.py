@@ -97,7 +97,7 @@ class Tuner:
                     self._tell(name, number, state, accuracy, {LOG_LOSS: record.validation_log_loss})
 
     def winners(self) -> dict[str, Winner]:
-        """The best trial of every arm, by `Choice.cell`; an arm without a finished trial, or with open ones, is absent."""
+        """The best trial of every arm, by `Choice.cell`; absent where none has finished, or where some are open."""
         with self.database.reached():
             self._open()
             found = {arm.cell: winner_of(self._trials(arm), self.tuning.trials, self.axes) for arm in self.arms}
