@@ -17,7 +17,7 @@ from bench.analysis.verdict import verdict
 from bench.compose import compose, session
 from bench.config import HardwareConfig
 from bench.errors import UserError
-from bench.report.tables import kernel_words
+from bench.report.cells import kernel_words
 from bench.runs.identity import ResolvedRun, resolve
 from bench.runs.index import frame_of
 from bench.runs.kernel_table import (

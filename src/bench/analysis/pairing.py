@@ -14,18 +14,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.arms import arm_labels, compared_columns, followers, simplicity, word
+from bench.analysis.arms import arm_labels, compared_columns, followers, simplicity
 from bench.analysis.disturbance import disturbed_timings
 from bench.analysis.executions import DECLARED, by_execution, one_kernel, without_echoes
 from bench.analysis.merging import without_conflicts
 from bench.analysis.scenes import MATCHINGS, Scene, beside_cells, by_matching, dataset_names, numbered, scenes_of
-from bench.analysis.tuned import as_searched, budget_columns, largest_budget, why_apart, without_trials
+from bench.analysis.set_apart import SetApart, one_revision, trials_apart, usable, with_company
+from bench.analysis.tuned import as_searched, budget_columns, largest_budget, without_trials
 from bench.config import ProtocolConfig
 from bench.errors import UserError
 from bench.runs.identity import science_columns
 from bench.runs.record import Status
 
-__all__ = ["MATCHINGS", "Scene", "SetApart", "Study", "held_columns", "study_of"]
+__all__ = ["MATCHINGS", "Scene", "Study", "held_columns", "study_of"]
 
 _RESOLVED = ("data_fingerprint", "embedding_fingerprint", "embedding_dimension", "model.hidden_size", DECLARED)
 _MEASURED = (
@@ -38,14 +39,6 @@ _RENAMED = {
     "test_accuracy": "accuracy", "test_macro_f1": "macro_f1", "test_log_loss": "log_loss",
     "inference_milliseconds_p50": "inference_milliseconds", "data.target_accuracy": "target_accuracy",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SetApart:
-    """Runs that take no part, and why."""
-
-    reason: str
-    run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -78,11 +71,11 @@ def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "mo
     records, conflicts = without_conflicts(records)
     apart = [SetApart(reason, ()) for reason in conflicts]
     records, trials = without_trials(records)
-    apart += _trials_apart(trials)
+    apart += trials_apart(trials)
     failures = records[records.status != Status.FINISHED]
     finished = records[records.status == Status.FINISHED]
     runs = _first_executions(finished)
-    runs, refused = _usable(runs, protocol)
+    runs, refused = usable(runs, protocol)
     apart += refused
     if runs.empty:
         return Study(compare, (), (), _tidy(runs, {}), {}, tuple(apart), failures, trials)
@@ -93,7 +86,7 @@ def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "mo
     held = held_columns(runs, compare, compared)
     if "model.cell" in compared:
         runs = beside_cells(runs, held)
-    runs, replaced = _one_revision(runs, held)
+    runs, replaced = one_revision(runs, held)
     runs, smaller = largest_budget(runs, held)
     replaced += [SetApart(reason, run_ids) for reason, run_ids in smaller.items()]
     if DECLARED in held:
@@ -101,22 +94,13 @@ def study_of(records: pd.DataFrame, protocol: ProtocolConfig, compare: str = "mo
     runs = runs.assign(scene=numbered(runs, held))
     runs, rare = one_kernel(runs)
     replaced += [SetApart(reason, run_ids) for reason, run_ids in rare.items()]
-    runs, lonely = _with_company(runs, held)
+    runs, lonely = with_company(runs, held)
     apart += replaced + lonely
     scenes = scenes_of(runs, held, compare)
     runs = runs.assign(scene=numbered(runs, ["scene"]))
     metrics = _metrics(runs, protocol)
     arms = tuple(sorted(runs.arm.unique(), key=lambda arm: simplicity(str(arm))))
     return Study(compare, arms, scenes, _tidy(runs, metrics, scenes), metrics, tuple(apart), failures, trials)
-
-
-def _trials_apart(trials: pd.DataFrame) -> list[SetApart]:
-    """Tuning trials, whatever became of them."""
-    if trials.empty:
-        return []
-    run_ids = tuple(dict.fromkeys(trials.run_id))
-    many = "1 tuning trial" if len(run_ids) == 1 else f"{len(run_ids):,} tuning trials"
-    return [SetApart(f"{many}: to choose values for an arm, on validation; no evidence for a verdict", run_ids)]
 
 
 def _first_executions(finished: pd.DataFrame) -> pd.DataFrame:
@@ -136,26 +120,6 @@ def _first_executions(finished: pd.DataFrame) -> pd.DataFrame:
     return merged.drop(columns=list(medians))
 
 
-def _usable(runs: pd.DataFrame, protocol: ProtocolConfig) -> tuple[pd.DataFrame, list[SetApart]]:
-    """Runs that were tested, by sources that a commit holds."""
-    apart = []
-    untested = runs.test_accuracy.isna()
-    if untested.any():
-        reason = "the corpus has no test split, and validation served to choose the best epoch"
-        apart.append(SetApart(reason, tuple(runs[untested].run_id)))
-    runs = runs[~untested]
-    if protocol.uncommitted == "set_apart" and "code_committed" in runs:
-        loose = (runs.code_committed == False).fillna(False).astype(bool)  # noqa: E712  (absent for a wheel)
-        if loose.any():
-            reason = (
-                "sources that affect numbers had uncommitted changes, so nobody else can fetch them: commit and run "
-                "again, or say protocol.uncommitted=allow"
-            )
-            apart.append(SetApart(reason, tuple(runs[loose].run_id)))
-            runs = runs[~loose]
-    return runs, apart
-
-
 def held_columns(runs: pd.DataFrame, compare: str, compared: Sequence[str]) -> list[str]:
     """What must be equal within a scene: all that numbers depend on, but for what is compared and follows from it."""
     free = {compare, *compared, *followers(compare), "seed"}
@@ -163,58 +127,6 @@ def held_columns(runs: pd.DataFrame, compare: str, compared: Sequence[str]) -> l
     dataset = [] if compare == "data" else ["dataset"]
     science = [name for name in dict.fromkeys(names) if name in runs and name not in free]
     return [*dataset, "matching", *budget_columns(runs), *science]
-
-
-def _one_revision(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame, list[SetApart]]:
-    """Of runs that differ in the data's revision or the code alone, those that most runs share."""
-    apart = []
-    for name, what in (("data_fingerprint", "another revision of the data"), ("code_version", "other code")):
-        if name not in held or runs[name].nunique(dropna=False) < 2:
-            continue
-        numbers = numbered(runs, [column for column in held if column not in ("data_fingerprint", "code_version")])
-        sizes = runs.groupby([numbers, runs[name]], dropna=False).agg(n=("run_id", "size"), at=("started_at", "max"))
-        kept = sizes.sort_values(["n", "at"]).groupby(level=0).tail(1).index
-        own = pd.MultiIndex.from_arrays([numbers, runs[name]])
-        stays = own.isin(kept)
-        if not stays.all():
-            others = ", ".join(sorted(runs[~stays][name].astype(str).unique()))
-            reason = f"{what} than most runs of the same comparison ({name} {others}): such runs do not pair"
-            apart.append(SetApart(reason, tuple(dict.fromkeys(runs[~stays].run_id))))
-            runs = runs[stays]
-    return runs, apart
-
-
-def _with_company(runs: pd.DataFrame, held: Sequence[str]) -> tuple[pd.DataFrame, list[SetApart]]:
-    """Scenes of two arms or more; of the others' runs, why they stand alone."""
-    arms = runs.groupby("scene").arm.transform("nunique")
-    paired, alone = runs[arms > 1], runs[arms < 2]
-    alone = alone[~alone.run_id.isin(paired.run_id)]  # merely the other matching of a run that pairs
-    reasons: dict[str, list[str]] = {}
-    for _, rows in alone.drop_duplicates("run_id").groupby("scene"):
-        reasons.setdefault(_why_alone(rows.iloc[0], runs, held), []).extend(rows.run_id)
-    return paired, [SetApart(reason, tuple(ids)) for reason, ids in reasons.items()]
-
-
-def _why_alone(run: pd.Series, runs: pd.DataFrame, held: Sequence[str]) -> str:
-    """Nothing else was run on these data, or what was differs in more than what is compared."""
-    others = runs[(runs.dataset == run.dataset) & (runs.arm != run.arm)]
-    start = f"{run.arm} on {run.dataset}: "
-    if others.empty:
-        return f"{start}no other arm was run on it"
-    matched = others[others.matching.isin(runs[runs.run_id == run.run_id].matching)]
-    free = {"dataset"} if matched.empty else {"dataset", "matching"}
-    others = others if matched.empty else matched
-    names = [name for name in held if name not in free and runs[name].nunique(dropna=False) > 1]
-    differ = others[names].map(word).ne(run[names].map(word))
-    nearest = differ.sum(axis=1).idxmin()
-    if apart := why_apart(run, others.loc[nearest]):
-        return f"{start}{apart}"
-    shown = [
-        f"{name} ({word(run[name])}, there {word(others.loc[nearest, name])})"
-        for name in names
-        if differ.loc[nearest, name]
-    ]
-    return f"{start}the runs of {others.loc[nearest, 'arm']} differ also in {', '.join(shown[:3])}"
 
 
 def _metrics(runs: pd.DataFrame, protocol: ProtocolConfig) -> dict[str, str]:

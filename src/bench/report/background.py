@@ -13,16 +13,17 @@ from itertools import pairwise
 import pandas as pd
 
 from bench.analysis.disturbance import disturbed_timings
-from bench.analysis.pairing import SetApart, Study
+from bench.analysis.pairing import Study
+from bench.analysis.set_apart import SetApart
 from bench.analysis.verdict import Verdict
 from bench.compose import conf_folder
 from bench.config import ProtocolConfig
 from bench.files import without_home
+from bench.report.cells import MATCHINGS
 from bench.report.document import Block, Column, Commands, Listing, Prose, Section, Table
 from bench.report.frames import Shown, of_frame
 from bench.report.numbers import number, number_cell, plural, text_cell
 from bench.report.question import EVERYTHING, Question
-from bench.report.tables import MATCHINGS
 
 
 def gaps(study: Study, question: Question, records: pd.DataFrame) -> Section:

@@ -11,10 +11,10 @@ from bench.analysis.decision import EQUIVALENT, UNDECIDED, Interval
 from bench.analysis.evidence import Evidence
 from bench.analysis.verdict import Verdict
 from bench.report import theme
+from bench.report.cells import METRICS, tone_of, verdict_words
 from bench.report.figures import Figure, Row, layered, single
 from bench.report.figures_rows import INTERVAL, STEP, listed, row, seeds, sides, texts, with_headings
 from bench.report.numbers import interval_cell, number, plural
-from bench.report.tables import METRICS, tone_of, verdict_words
 
 _TONES = ["baseline", "alternative", EQUIVALENT, UNDECIDED]
 _TONE_SHAPES = ["triangle-left", "triangle-right", "diamond", "circle"]

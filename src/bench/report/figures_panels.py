@@ -9,9 +9,9 @@ import altair as alt
 import pandas as pd
 
 from bench.analysis.pairing import Scene, Study
+from bench.report.cells import MATCHINGS
 from bench.report.figures import Row
 from bench.report.numbers import interval_cell
-from bench.report.tables import MATCHINGS
 from bench.report.theme import Arms
 
 MAX_PANELS = 12  # of one figure

@@ -13,9 +13,9 @@ import altair as alt
 from bench.analysis.evidence import Evidence
 from bench.analysis.verdict import Verdict
 from bench.report import theme
+from bench.report.cells import MATCHINGS
 from bench.report.figures import Row
 from bench.report.numbers import plural
-from bench.report.tables import MATCHINGS
 
 MAX_ROWS = 40
 STEP = 46  # pixels a row

@@ -12,6 +12,7 @@ import pandas as pd
 from bench.analysis.evidence import Evidence
 from bench.analysis.verdict import Verdict
 from bench.report import theme
+from bench.report.cells import METRICS
 from bench.report.figures import Figure, Row, layered
 from bench.report.figures_panels import (
     AROUND,
@@ -25,7 +26,6 @@ from bench.report.figures_panels import (
     with_interval,
 )
 from bench.report.numbers import number, plural
-from bench.report.tables import METRICS
 
 MAX_DOTS = 2000
 

@@ -11,6 +11,7 @@ from bench.analysis.decision import UNDECIDED
 from bench.analysis.evidence import Evidence
 from bench.analysis.verdict import Verdict
 from bench.report import background, costs
+from bench.report.cells import kernel_words, tone_of
 from bench.report.datasets import over_datasets
 from bench.report.document import Block, Document, Listing, Plot, Prose, Section, Table
 from bench.report.figures import Figure
@@ -22,7 +23,7 @@ from bench.report.looks import looks
 from bench.report.numbers import number, plural
 from bench.report.question import EVERYTHING, Question
 from bench.report.searches import budget
-from bench.report.tables import beside, judged, kernel_words, matrix, mcnemar, missing, per_seed, sensitivity, tone_of
+from bench.report.tables import beside, judged, matrix, mcnemar, missing, per_seed, sensitivity
 
 _MOST_MATRICES = 6
 

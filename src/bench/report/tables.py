@@ -6,77 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean, median
 
-from bench.analysis.decision import Interval
 from bench.analysis.evidence import Evidence
-from bench.analysis.executions import kernels_differ
 from bench.analysis.verdict import Verdict
-from bench.report.document import Cell, Column, Table
-from bench.report.numbers import (
-    UNKNOWN,
-    bounds,
-    interval_cell,
-    number,
-    number_cell,
-    plural,
-    probability_cell,
-    raw,
-    text_cell,
+from bench.report.cells import (
+    MATCHINGS,
+    METRICS,
+    bounds_cell,
+    estimate_cell,
+    kernel_words,
+    mean_cell,
+    time_cell,
+    tone_of,
+    verdict_cell,
 )
-
-MATCHINGS = {"parameters": "equal parameters", "width": "equal width", "time": "equal wall-clock"}
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+from bench.report.document import Cell, Column, Table
+from bench.report.numbers import number, number_cell, probability_cell, text_cell
 
 Entry = tuple[Column, Callable[[Evidence], Cell]]
-
-
-def tone_of(verdict: str, baseline: str, alternative: str) -> str:
-    """What a colour stresses beside the verdict's word."""
-    return {baseline: "baseline", alternative: "alternative"}.get(verdict, verdict)
-
-
-def verdict_words(entry: Evidence) -> str:
-    """Such as `lstm`, `undecided`, `equivalent, gru is cheaper`."""
-    cheaper = entry.held.cheaper
-    if entry.verdict != "equivalent" or cheaper is None:
-        return entry.verdict
-    return "equivalent, either" if cheaper == "either" else f"equivalent, {cheaper} is cheaper"
-
-
-def verdict_cell(entry: Evidence, note: str = "") -> Cell:
-    """The verdict's words with their tone."""
-    tone = tone_of(entry.verdict, entry.baseline, entry.alternative)
-    return Cell(verdict_words(entry), (entry.verdict, entry.held.cheaper), tone, note)
-
-
-def kernel_words(entry: Evidence) -> str:
-    """By what the arms were executed: `torch`, or `gru step, lstm torch` where they differ."""
-    first, second = entry.kernels
-    if kernels_differ(entry.kernels):
-        return f"{entry.baseline} {first}, {entry.alternative} {second}"
-    return first or second or UNKNOWN
-
-
-def _interval(interval: Interval | None, digits: int = 2, sign: bool = True) -> Cell:
-    if interval is None:
-        return Cell(UNKNOWN, (None, None, None))
-    return interval_cell(interval.estimate, interval.low, interval.high, digits, sign)
-
-
-def time_cell(entry: Evidence) -> Cell:
-    """The time ratio; a second line says how many of its pairs were disturbed."""
-    cell = _interval(entry.time_ratio, sign=False)
-    if not entry.time_pairs_disturbed:
-        return cell
-    return replace(cell, note=f"{entry.time_pairs_disturbed} of {plural(entry.time_pairs, 'pair')} disturbed")
-
-
-def _bounds(pair: tuple[float, float] | None) -> Cell:
-    low, high = pair or (None, None)
-    return Cell(bounds(low, high), (raw(low), raw(high)))
-
-
-def _mean(values: Sequence[float]) -> Cell:
-    return number_cell(fmean(values) if values else None)
 
 
 def _three(title: str, key: str) -> Column:
@@ -97,10 +43,10 @@ _SCENE: tuple[Entry, ...] = (
 
 _JUDGED: tuple[Entry, ...] = (
     (Column("Verdict", ("verdict", "cheaper"), numeric=False), verdict_cell),
-    (_three("Difference, points", "difference_points"), lambda e: _interval(e.difference)),
+    (_three("Difference, points", "difference_points"), lambda e: estimate_cell(e.difference)),
     (Column("Margin, points", ("margin_points",)), lambda e: number_cell(e.margin)),
-    (Column("{first}, %", ("baseline_percent",)), lambda e: _mean(e.baseline_quality)),
-    (Column("{second}, %", ("alternative_percent",)), lambda e: _mean(e.alternative_quality)),
+    (Column("{first}, %", ("baseline_percent",)), lambda e: mean_cell(e.baseline_quality)),
+    (Column("{second}, %", ("alternative_percent",)), lambda e: mean_cell(e.alternative_quality)),
     (_three("Time ratio", "time_ratio"), time_cell),
     (Column("Kernel", ("baseline_kernel", "alternative_kernel"), numeric=False),
      lambda e: Cell(kernel_words(e), e.kernels)),
@@ -112,9 +58,9 @@ _JUDGED: tuple[Entry, ...] = (
 
 _TESTS: tuple[Entry, ...] = (
     (Column("SD, points", ("sd_points",)), lambda e: number_cell(e.sd)),
-    (_three("Ordinary 95% interval", "plain_points"), lambda e: _interval(e.plain)),
-    (Column("One-sided bounds", ("one_sided_low", "one_sided_high")), lambda e: _bounds(e.one_sided)),
-    (_three("For new test sets", "population_points"), lambda e: _interval(e.population)),
+    (_three("Ordinary 95% interval", "plain_points"), lambda e: estimate_cell(e.plain)),
+    (Column("One-sided bounds", ("one_sided_low", "one_sided_high")), lambda e: bounds_cell(e.one_sided)),
+    (_three("For new test sets", "population_points"), lambda e: estimate_cell(e.population)),
     (Column("TOST p", ("tost_p",)), lambda e: probability_cell(e.tost_p)),
     (Column("P(|Δ| < margin)", ("probability_within",)), lambda e: probability_cell(e.probability_within)),
     (Column("P({second} better)", ("probability_alternative",)), lambda e: probability_cell(e.probability_alternative)),
@@ -122,11 +68,11 @@ _TESTS: tuple[Entry, ...] = (
 )  # fmt: skip
 
 _MISSING: tuple[Entry, ...] = (
-    (_three("Parameter ratio", "parameter_ratio"), lambda e: _interval(e.parameter_ratio, sign=False)),
+    (_three("Parameter ratio", "parameter_ratio"), lambda e: estimate_cell(e.parameter_ratio, sign=False)),
     (Column("n (time pairs)", ("time_pairs",)), lambda e: number_cell(e.time_pairs, 0)),
     (Column("n (disturbed)", ("time_pairs_disturbed",)), lambda e: number_cell(e.time_pairs_disturbed, 0)),
     (_three("Time ratio without them", "time_ratio_undisturbed"),
-     lambda e: _interval(e.time_ratio_undisturbed, sign=False)),
+     lambda e: estimate_cell(e.time_ratio_undisturbed, sign=False)),
     (Column("Look", ("look",)), lambda e: number_cell(e.look, 0)),
     (Column("Next look, seeds", ("next_look",)), lambda e: number_cell(e.next_look, 0)),
     (Column("Seeds beyond the look", ("extra_seeds",)), lambda e: number_cell(e.extra_seeds, 0)),

@@ -197,8 +197,8 @@ def _write(document: Document, runs: pd.DataFrame, store: Store, name: str) -> P
 
 def _show(found: Verdict, console: Console) -> None:
     """The answer and the headline scenes."""
+    from bench.report.cells import verdict_words
     from bench.report.numbers import UNKNOWN, bounds, number
-    from bench.report.tables import verdict_words
 
     console.print(Text(found.sentence, "bold"))
     if not found.headline:
