@@ -5,7 +5,7 @@
 
 namespace bench {
 
-// As in native.py.
+// As in native_library.py.
 enum Cell : int { RNN, GRU, LSTM, RNN_RELU, LSTM_CIFG, LSTM_NOFORGET, LSTM_PEEPHOLE, MGU, GRU_RESET_BEFORE };
 
 constexpr std::size_t gates_of(Cell cell) {

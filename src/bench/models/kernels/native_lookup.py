@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bench.models.kernels.compiler import CompilerError, library
-from bench.models.kernels.native import launcher
+from bench.models.kernels.native_library import launcher
 
 _operators = torch.library.Library("bench", "FRAGMENT")  # type: ignore[no-untyped-call]
 _operators.define(  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 // A recurrence over time in native code, forward and backward, compiled for one number type: REAL, float or double.
 //
 // Texts do not depend on each other, so each thread reads a few of them from first to last step and waits for nobody.
-// Tensors are (time, batch, columns), contiguous; gates in PyTorch's order. Python's side is native.py.
+// Tensors are (time, batch, columns), contiguous; gates in PyTorch's order. Python's side is native_library.py.
 #include <memory>
 #include <new>
 

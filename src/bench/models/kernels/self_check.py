@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from bench.declarations import declared
 from bench.models.cells import CELLS
+from bench.models.kernels.native_library import RecurrenceLibrary
 
 _STEPS, _BATCH, _HIDDEN = 3, 7, 21  # tails in every dimension, whatever the processor's vectors
 _LENGTHS = (3, 1, 2, 3, 3, 1, 2)
 
 
-class Recurrence(Protocol):
-    """What is checked; arguments and results as in native.py."""
-
-    def run_forward(
-        self,
-        cell: str,
-        products: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        lengths: Tensor | None,
-        initial: Sequence[Tensor] = (),
-    ) -> tuple[Tensor, Tensor]:
-        """States, and the second of the saved tensors."""
-        ...
-
-    def run_backward(
-        self,
-        cell: str,
-        grad_states: Tensor,
-        states: Tensor,
-        saved: list[Tensor],
-        weight: Tensor,
-        lengths: Tensor | None,
-        initial: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """Gradients before the gates."""
-        ...
-
-
 @torch.inference_mode(False)
 @torch.enable_grad()
-def largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype) -> float:
+def largest_error(compiled: RecurrenceLibrary, cell: str, dtype: torch.dtype) -> float:
     """The largest difference from the equations in states and gradients, in both directions, and from a given state.
 
     Draws no random number: those of a run must not depend on whether its machine had compiled before.
@@ -57,7 +26,7 @@ def largest_error(compiled: Recurrence, cell: str, dtype: torch.dtype) -> float:
 
 
 def _largest_error(
-    compiled: Recurrence, cell: str, dtype: torch.dtype, lengths: Tensor | None, initial: tuple[Tensor, ...]
+    compiled: RecurrenceLibrary, cell: str, dtype: torch.dtype, lengths: Tensor | None, initial: tuple[Tensor, ...]
 ) -> float:
     rows = declared(cell).gates * _HIDDEN
     weight, bias = _waves(dtype, rows, _HIDDEN) / _HIDDEN**0.5, _waves(dtype, rows)
