@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from bench.runs.bar import FactsBar
 
 
-class DuelProgress:
+class DuelProgress(FactsBar):
     """Shows how many blocks are done, what the centre says so far, and the time left, while it is open."""
 
     def __init__(self, console: Console, blocks: int) -> None:
         """blocks: of all repetitions together."""
-        self._console, self._blocks = console, blocks
+        super().__init__(console, "measuring", blocks)
+        self._blocks = blocks
         self._done, self._begun, self._facts = 0, time.monotonic(), ""
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
 
-    def __enter__(self) -> DuelProgress:
+    def __enter__(self) -> Self:
         self._begun = time.monotonic()
-        if self._console.is_terminal:
-            self._bar = Progress(
-                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"),
-                console=self._console, transient=True,
-            )  # fmt: skip
-            self._bar.start()
-            self._task = self._bar.add_task("measuring", total=self._blocks, facts="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        return super().__enter__()
 
     def block_done(self) -> None:
         """One block more."""
         self._done += 1
-        if self._bar is not None and self._task is not None:
-            facts = "  ".join(filter(None, [self._facts, self._left()]))
-            self._bar.update(self._task, completed=self._done, facts=facts)
+        self.show(self._done, "  ".join(filter(None, [self._facts, self._left()])))
 
     def repetition_done(self, number: int, repetitions: int, facts: str) -> None:
         """A whole repetition more. number: from 1;  facts: what the centre says so far."""
         self._facts = facts
         line = f"repetition {number}/{repetitions}  {facts}  {self._left()}"
-        self._console.print(line, highlight=False, markup=False)
+        self.console.print(line, highlight=False, markup=False)
 
     def _left(self) -> str:
         seconds = (time.monotonic() - self._begun) / max(self._done, 1) * (self._blocks - self._done)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from bench.config import TrainingConfig
 from bench.runs import lease
+from bench.runs.bar import FactsBar
 from bench.runs.callbacks import CurveRow
 from bench.runs.clock import TrainingClock
 
@@ -53,32 +51,14 @@ class LeaseProgress:
         )
 
 
-class RunProgress:
+class RunProgress(FactsBar):
     """Shows epoch, loss, validation accuracy, tokens per second and the time left while it is open."""
 
     def __init__(self, console: Console, pace: Pace) -> None:
-        self.console = console
         self.pace = pace
         self.loss: float | None = None
         self.accuracy: float | None = None
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> RunProgress:
-        if self.console.is_terminal:
-            self._bar = Progress(
-                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"),
-                console=self.console, transient=True,
-            )  # fmt: skip
-            self._bar.start()
-            self._task = self._bar.add_task(self._title(1), total=self.pace.planned_steps, facts="starting")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        super().__init__(console, self._title(1), pace.planned_steps, facts="starting")
 
     def on_row(self, row: CurveRow) -> None:
         """Take in a row of the learning curve."""
@@ -87,10 +67,8 @@ class RunProgress:
             self.console.print(f"{self._title(row.epoch)}  {self._facts(row.step)}", highlight=False)
         else:
             self.loss = row.loss
-        if self._bar is not None and self._task is not None:
-            self._bar.update(
-                self._task, completed=row.step, description=self._title(row.epoch), facts=self._facts(row.step)
-            )
+        if self.is_shown:
+            self.show(row.step, self._facts(row.step), self._title(row.epoch))
 
     def _title(self, epoch: int) -> str:
         return f"{self.pace.unit} {epoch}/{self.pace.recipe.epochs}"
