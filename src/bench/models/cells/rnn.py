@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -20,26 +21,6 @@ def rnn_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: T
     return (torch.tanh(inputs + hidden @ weight_hidden.T + bias_hidden),)
 
 
-def rnn_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
-    """All steps by hand; see `CellKind.forward`."""
-    states, before = steps.history(products, across.shape[0])
-    for time, (gate, hidden, after) in steps.read(products, steps.seen(before), states):
-        torch.tanh(gate.addmm_(hidden, across), out=after)
-        steps.hold(time, after)
-    return states, ()
-
-
-def rnn_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved, weight: Tensor) -> Tensor:
-    """Gradients before the gate: dh tanh'; see `CellKind.backward`."""
-    gradients = torch.empty_like(states)
-    later = torch.zeros_like(states[0])
-    for time, (grad, state, gate) in steps.unread(grad_states, states, gradients):
-        grad_hidden = steps.received(grad, (later, weight))
-        steps.hold(time, grad_hidden)
-        later = tanh_backward.grad_input(grad_hidden, state, grad_input=gate)
-    return gradients
-
-
 def rnn_relu_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidden: Tensor) -> State:
     """One step of a simple recurrent network of rectified linear units (Le, Jaitly & Hinton 2015).
 
@@ -49,24 +30,55 @@ def rnn_relu_step(inputs: Tensor, state: State, weight_hidden: Tensor, bias_hidd
     return (torch.relu(inputs + hidden @ weight_hidden.T + bias_hidden),)
 
 
-def rnn_relu_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
-    """All steps by hand; see `CellKind.forward`."""
+def _forward(
+    steps: Steps, products: Tensor, across: Tensor, squash: Callable[[Tensor, Tensor], object]
+) -> tuple[Tensor, Saved]:
+    """All steps by hand. squash: writes h, its second argument, from what comes before the non-linearity."""
     states, before = steps.history(products, across.shape[0])
     for time, (gate, hidden, after) in steps.read(products, steps.seen(before), states):
-        torch.clamp(gate.addmm_(hidden, across), min=0, out=after)
+        squash(gate.addmm_(hidden, across), after)
         steps.hold(time, after)
     return states, ()
 
 
-def rnn_relu_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved, weight: Tensor) -> Tensor:
-    """Gradients before the gate: dh where h > 0; see `CellKind.backward`."""
+def _backward(
+    steps: Steps,
+    grad_states: Tensor,
+    states: Tensor,
+    weight: Tensor,
+    through: Callable[[Tensor, Tensor, Tensor], object],
+) -> Tensor:
+    """Gradients before the gate. through: writes them, its last argument, from the gradient of h and h."""
     gradients = torch.empty_like(states)
     later = torch.zeros_like(states[0])
     for time, (grad, state, gate) in steps.unread(grad_states, states, gradients):
         grad_hidden = steps.received(grad, (later, weight))
         steps.hold(time, grad_hidden)
-        later = torch.ops.aten.threshold_backward.grad_input(grad_hidden, state, 0, grad_input=gate)
+        through(grad_hidden, state, gate)
+        later = gate
     return gradients
+
+
+def rnn_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
+    """All steps by hand; see `CellKind.forward`."""
+    return _forward(steps, products, across, lambda before, h: torch.tanh(before, out=h))
+
+
+def rnn_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved, weight: Tensor) -> Tensor:
+    """Gradients before the gate: dh tanh'; see `CellKind.backward`."""
+    through = tanh_backward.grad_input
+    return _backward(steps, grad_states, states, weight, lambda grad, h, out: through(grad, h, grad_input=out))
+
+
+def rnn_relu_forward(steps: Steps, products: Tensor, across: Tensor, bias: Tensor) -> tuple[Tensor, Saved]:
+    """All steps by hand; see `CellKind.forward`."""
+    return _forward(steps, products, across, lambda before, h: torch.clamp(before, min=0, out=h))
+
+
+def rnn_relu_backward(steps: Steps, grad_states: Tensor, states: Tensor, saved: Saved, weight: Tensor) -> Tensor:
+    """Gradients before the gate: dh where h > 0; see `CellKind.backward`."""
+    through = torch.ops.aten.threshold_backward.grad_input
+    return _backward(steps, grad_states, states, weight, lambda grad, h, out: through(grad, h, 0, grad_input=out))
 
 
 RNN_CELLS = {
