@@ -10,9 +10,10 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
-from bench.compose import compose, groups, options, sweep_files
+from bench.compose import compose
 from bench.config import WandbConfig
 from bench.errors import UserError
+from bench.options import groups, options, sweep_files
 
 MISTAKES = {
     "model=gruu": "unknown model 'gruu': did you mean 'gru'?",

@@ -15,10 +15,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bench.compose import compose, conf_folder, options
+from bench.compose import compose
 from bench.config import DataConfig
 from bench.data.sources import Corpus, open_corpus
 from bench.errors import UserError
+from bench.options import conf_folder, options
 from tests.hub_repositories import REPOSITORIES
 from tests.hub_server import HubServer
 from tests.test_hub import run_elsewhere

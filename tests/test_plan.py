@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.compose import compose, session, sweep_files
+from bench.compose import compose, session
 from bench.config import BenchConfig
 from bench.data.sources import open_corpus
 from bench.errors import UserError
+from bench.options import sweep_files
 from bench.runs.assemble import make_record
 from bench.runs.questions import stored_plans, stored_protocols, stored_trials
 from bench.runs.record import Status

@@ -14,9 +14,10 @@ from scipy import stats
 
 import bench
 from bench.analysis.repetition import QUALITY, Answer, compare
-from bench.compose import compose, groups, options
+from bench.compose import compose
 from bench.config import BenchConfig
 from bench.errors import UserError
+from bench.options import groups, options
 from bench.runs.assemble import public_config
 from bench.runs.identity import resolve
 from bench.runs.record import RunRecord, Status

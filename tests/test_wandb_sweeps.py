@@ -15,7 +15,8 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from bench.compose import compose, sweep_files
+from bench.compose import compose
+from bench.options import sweep_files
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from tests.conftest import ROOT, Study

@@ -117,7 +117,8 @@ def _hydra(words: list[str]) -> int:
     """Let Hydra answer one of its own flags, about a configuration that composes."""
     import hydra
 
-    from bench.compose import CONFIG_NAME, compose, conf_folder, registered
+    from bench.compose import CONFIG_NAME, compose, registered
+    from bench.options import conf_folder
 
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     if "--cfg" in words or "-c" in words:

@@ -16,9 +16,9 @@ from bench.analysis.disturbance import disturbed_timings
 from bench.analysis.pairing import Study
 from bench.analysis.set_apart import SetApart
 from bench.analysis.verdict import Verdict
-from bench.compose import conf_folder
 from bench.config import ProtocolConfig
 from bench.files import without_home
+from bench.options import conf_folder
 from bench.report.cells import MATCHINGS
 from bench.report.document import Block, Column, Commands, Listing, Prose, Section, Table
 from bench.report.frames import Shown, of_frame

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.compose import build_plain, compose, compose_tree, groups, plain, session
+from bench.compose import build_plain, compose, compose_tree, plain, session
 from bench.config import BenchConfig, Scalar
 from bench.errors import UserError
+from bench.options import groups
 from bench.sweeps.known_trees import KnownTrees, Tree
 
 Path = tuple[str, ...]  # of a leaf, such as ("training", "epochs")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from bench.compose import SHARED_OPTION
 from bench.errors import UserError
+from bench.options import SHARED_OPTION
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader

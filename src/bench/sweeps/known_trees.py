@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import bench.compose
-from bench.compose import conf_folder, sweep_files
+import bench.options
 from bench.errors import UserError
 from bench.files import cache_root, write_atomically
+from bench.options import conf_folder, sweep_files
 
 Tree = dict[str, object]
 
@@ -63,7 +64,8 @@ def _digest() -> str:
     import omegaconf
 
     folder = conf_folder()
-    paths = [*sorted(folder.rglob("*.yaml")), Path(str(bench.compose.__file__)), Path(__file__)]
+    sources = [bench.compose.__file__, bench.options.__file__, __file__]
+    paths = [*sorted(folder.rglob("*.yaml")), *map(Path, sources)]
     digest = hashlib.sha256(f"{hydra.__version__} {omegaconf.__version__}".encode())
     for path in paths:
         content = path.read_bytes()

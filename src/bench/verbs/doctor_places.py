@@ -11,13 +11,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
-from bench.compose import SHARED_OPTION, conf_folder, options
 from bench.config import DataConfig, EmbeddingConfig
 from bench.data import packages
 from bench.data.hub import cache_folder
 from bench.embeddings.lookup import candidates
 from bench.embeddings.packages import install_command
 from bench.files import cache_root, without_home
+from bench.options import SHARED_OPTION, conf_folder, options
 from bench.verbs.doctor_findings import Finding
 from bench.verbs.sizes import files_below, readable
 

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench.compose import compose, options
+from bench.compose import compose
 from bench.duels.plan import Plan, make_plan
 from bench.errors import UserError, did_you_mean
+from bench.options import options
 from bench.processor import limit_spinning
 from bench.runs.identity import Opened, resolve
 

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from bench.compose import groups, options, sweep_files
 from bench.errors import UserError, did_you_mean
+from bench.options import groups, options, sweep_files
 
 _TOP = """\
 GRU first, LSTM only with evidence? Trains, times and compares recurrent networks for text.
