@@ -19,7 +19,8 @@ from bench.models.dropout import VariationalDropout
 from bench.models.encoder import RecurrentEncoder, RecurrentLayer, TextClassifier, reverse_within
 from bench.models.kernels.layers import EquationLayer, build_direction
 from bench.models.recurrent_dropout import DroppedDirection, RecurrentDropout, WeightDrop
-from bench.runs.identity import ResolvedRun, _science, resolve
+from bench.runs.identity import ResolvedRun, resolve
+from bench.runs.science import science_of
 from tests.conftest import Study
 from tests.executions import EXECUTIONS, execution, kernel_of
 from tests.test_resume import cut_off, folder_of
@@ -411,7 +412,7 @@ def test_a_key_that_is_off_is_no_part_of_a_runs_name(study: Study) -> None:
 
     off = ("model.chrono=null", "model.weight_drop=0", "model.recurrent_dropout=0", "model.variational=false")
     assert run().run_id == run(*off).run_id
-    assert not any(key in _science(run().config) for key in KEYS)
+    assert not any(key in science_of(run().config) for key in KEYS)
     assert run().pair_key == run(*off).pair_key
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.errors import UserError, did_you_mean
 from bench.models.sizes import LINEAR_KEYS, SIMPLEST_FIRST
-from bench.runs.identity import GROUPS, science_columns
+from bench.runs.science import GROUPS, science_columns
 
 # What follows from what is compared, and may therefore differ as well. The width is told apart by the matching.
 _FOLLOWERS = {

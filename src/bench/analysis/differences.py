@@ -11,8 +11,8 @@ import pandas as pd
 
 from bench.analysis.arm_differences import EXACT, ArmDifference, arm_difference, with_holm
 from bench.analysis.matching import DECLARED, runs_of_both
-from bench.runs.identity import science_columns
 from bench.runs.record import Status
+from bench.runs.science import science_columns
 
 _ENVIRONMENT = (
     "code_version", "commit", "data_fingerprint", "embedding_fingerprint", "hidden_size_resolved", "torch_version",

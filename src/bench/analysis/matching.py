@@ -9,8 +9,8 @@ import pandas as pd
 
 from bench.analysis.merging import without_conflicts
 from bench.analysis.tuned import without_trials
-from bench.runs.identity import science_columns
 from bench.runs.record import Status
+from bench.runs.science import science_columns
 
 # Declared values that resolve to something else in a run's identity, and still tell what was asked for.
 DECLARED = ("data.name", "model.hidden_size", "model.match", "model.kernel", "embedding.dimension")

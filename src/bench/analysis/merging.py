@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.runs.identity import science_columns
 from bench.runs.record import Status
+from bench.runs.science import science_columns
 
 EXECUTION = ("run_id", "execution_id")
 _ORDER = ("started_at", "run_id", "execution_id")

@@ -23,8 +23,8 @@ from bench.analysis.set_apart import SetApart, one_revision, trials_apart, usabl
 from bench.analysis.tuned import as_searched, budget_columns, largest_budget, without_trials
 from bench.config import ProtocolConfig
 from bench.errors import UserError
-from bench.runs.identity import science_columns
 from bench.runs.record import Status
+from bench.runs.science import science_columns
 
 __all__ = ["MATCHINGS", "Scene", "Study", "held_columns", "study_of"]
 

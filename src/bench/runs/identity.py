@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.config import BenchConfig, DataConfig, EmbeddingConfig, HardwareConfig, Kernel, Scalar, flatten
+from bench.config import BenchConfig, DataConfig, EmbeddingConfig, HardwareConfig, Kernel, Scalar
 from bench.data.sources import Corpus, open_corpus
 from bench.embeddings.lookup import find_vectors
 from bench.embeddings.trained import check_gensim
 from bench.embeddings.vectors import VectorFile
 from bench.errors import UserError
-from bench.models.sizes import LINEAR, LINEAR_KEYS, idle_keys, matched_width
+from bench.models.sizes import LINEAR, idle_keys, matched_width
 from bench.runs.cell_sources import cell_fingerprint
 from bench.runs.effects import settled, with_inputs
 from bench.runs.environment import code_version
 from bench.runs.kernel_table import KernelTable, fresh_table, has_kernels, is_timed
-
-GROUPS = ("model", "data", "embedding", "training")  # of the configuration, that a run's numbers depend on
-# What a run computes does not depend on these: where it looks, what it is called, how it is written down.
-_NOT_SCIENCE = {
-    "model.hidden_size", "model.match", "model.kernel",
-    "data.name", "data.path", "data.mirror", "data.package", "data.hub_id", "data.hub_config", "data.hub_revision",
-    "data.hub_splits", "data.text_column", "data.label_column", "data.text_start_column", "data.labels",
-    "data.deduplicate", "data.probe", "data.epochs", "data.learning_rate", "data.target_accuracy", "data.licence",
-    "data.citation",
-    "embedding.path", "embedding.files", "embedding.package", "embedding.url", "embedding.sha256", "embedding.member",
-    "embedding.dimension",
-    "training.log_every_steps", "training.gradient_flow",
-    "results", "force", "keep", "dry_run", "until", "retry",
-}  # fmt: skip
-# Tables tell generated corpora apart by these; in a run's name, the fingerprint of what they generate stands for them.
-_GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
-# Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
-_LATER: dict[str, Scalar] = {
-    "training.tbptt": None, "data.inputs": "words", "data.tolerance": None, "embedding.open_vocabulary": False,
-    "model.chrono": None, "model.weight_drop": 0.0, "model.recurrent_dropout": 0.0, "model.variational": False,
-}  # fmt: skip
-_NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")
-_LINEAR = {f"model.{name}" for name in LINEAR_KEYS}  # in the name of no other model
-# What may differ between the two sides of a pair: the cell, its width, and values tuned for it.
-_COMPARED = {
-    "model.cell", "model.cell_fingerprint", "model.forget_bias", "model.heads", "model.hidden_size_resolved",
-    "model.kernel_resolved",
-    *_LINEAR,
-}  # fmt: skip
+from bench.runs.science import COMPARED, is_idle, science_of, search_of, tuning_of
 
 
 @dataclass(frozen=True)
@@ -124,26 +96,26 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     kernel = kernel_auto if config.model.kernel == "auto" else config.model.kernel
     version = code_version()
     science = {
-        **_science(config),
+        **science_of(config),
         "model.hidden_size_resolved": hidden_size,
         "model.kernel_resolved": kernel,
         "data.fingerprint": corpus.fingerprint,
         "embedding.dimension_resolved": dimension,
         "embedding.fingerprint": vectors.fingerprint if vectors else None,
         **_of_cell(config.model.cell),
-        **_search(config),
+        **search_of(config),
     }
     matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
     if asked.kernel != "auto":  # cells compare under the same declared execution
         matching["model.kernel"] = asked.kernel
-    searched, budget = _tuning(config)
+    searched, budget = tuning_of(config)
     idle = {f"model.{name}": getattr(asked, name) for name in idle_keys(asked.cell, asked.match) if name != "kernel"}
     if not reads_vectors:
         idle |= _of_networks(typed)
     declared = {
         key: value
         for key, value in {**science, **matching, **idle, **budget}.items()
-        if key not in _COMPARED and key not in searched and not _is_idle(key, value)
+        if key not in COMPARED and key not in searched and not is_idle(key, value)
     }
     return ResolvedRun(
         config=config,
@@ -171,7 +143,7 @@ def _of_networks(typed: BenchConfig) -> dict[str, Scalar]:
 
     Vectors from files have fingerprints, which are not looked for here.
     """
-    keys = {**_science(typed), "embedding.dimension_resolved": typed.embedding.dimension}
+    keys = {**science_of(typed), "embedding.dimension_resolved": typed.embedding.dimension}
     return {key: value for key, value in keys.items() if key.startswith(("training.", "embedding.", "precision"))}
 
 
@@ -185,55 +157,6 @@ def _kernel_auto(config: BenchConfig, hidden_size: int, opened: Opened) -> Kerne
         return "step"
     table = opened.kernel_table(config.hardware)
     return "torch" if table is None else table.fastest(config.model.cell, hidden_size)
-
-
-def is_science(key: str) -> bool:
-    """Whether what a run computes depends on this dotted configuration key; the precision is added beside them."""
-    return key not in _NOT_SCIENCE and not key.startswith(_NOT_SCIENCE_GROUPS)
-
-
-def science_columns(columns: Iterable[str]) -> list[str]:
-    """Of a table of records, the columns of the configuration that a run's numbers depend on, the seed included."""
-    declared = (name for name in columns if "." in name or name == "seed")
-    return [name for name in declared if is_science(name) or name == "hardware.precision"]
-
-
-def _science(config: BenchConfig) -> dict[str, Scalar]:
-    sections = {name: getattr(config, name) for name in GROUPS}  # no other group holds science
-    leaves = [leaf for name, section in sections.items() for leaf in flatten(section, f"{name}.")]
-    left_out = _GENERATED if config.model.cell == LINEAR else _GENERATED | _LINEAR
-    return {
-        **{key: value for key, value in leaves if is_science(key) and key not in left_out and not _is_idle(key, value)},
-        "seed": config.seed,
-        "precision": config.hardware.precision,
-    }
-
-
-def _is_idle(key: str, value: Scalar) -> bool:
-    return key in _LATER and value == _LATER[key]
-
-
-def _search(config: BenchConfig) -> dict[str, Scalar]:
-    """What tells a run from the same one without this search.
-
-    A winner's record names the budget that it came from, so another budget is another run. Whether a trial is stopped
-    early depends on the other trials of its study. Any other trial is the same run whatever search it belongs to.
-    """
-    _, budget = _tuning(config)
-    if not budget or config.tuning.trial is None:
-        return budget
-    if config.tuning.pruner == "none":
-        return {}
-    return {key: value for key, value in budget.items() if key != "tuning.trials"} | {"sweep.name": config.sweep.name}
-
-
-def _tuning(config: BenchConfig) -> tuple[list[str], dict[str, Scalar]]:
-    """The keys that were tuned, which may differ within a pair, and what must not: the space and the budget."""
-    tuning = config.tuning
-    if not tuning.trials:
-        return [], {}
-    budget = {key: value for key, value in flatten(tuning, "tuning.") if key not in ("tuning.storage", "tuning.trial")}
-    return tuning.keys, budget
 
 
 def _arm(config: BenchConfig, science: Mapping[str, Scalar]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import BenchConfig, known_keys
 from bench.errors import UserError, did_you_mean
-from bench.runs.identity import is_science
+from bench.runs.science import is_science
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

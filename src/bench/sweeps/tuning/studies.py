@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, cast
 from bench.config import TuningConfig, flatten
 from bench.errors import UserError
 from bench.files import make_folder
-from bench.runs.identity import ResolvedRun, is_science
+from bench.runs.identity import ResolvedRun
 from bench.runs.questions import sweep_folder
+from bench.runs.science import is_science
 from bench.runs.store import Store
 from bench.sweeps.tuning.space import Axis, Drawn, parse_space
 
