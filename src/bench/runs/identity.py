@@ -76,14 +76,9 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
     opened: shared between calls, so that a plan of many runs opens each file once.
     Raises: `UserError` if the corpus or the vectors cannot be had, or do not fit the configuration.
     """
-    opened, config = opened or Opened(), with_inputs(config)
-    corpus = opened.corpus(config.data)
-    reads_vectors = config.model.cell != LINEAR
-    vectors = opened.vectors(config.embedding) if reads_vectors else None
-    if config.embedding.source == "train" and reads_vectors:
-        check_gensim()
-    typed, asked = config, config.model
-    config = settled(config, corpus.sizes, vectors)
+    opened, typed = opened or Opened(), with_inputs(config)
+    corpus, vectors = _inputs(typed, opened)
+    config = settled(typed, corpus.sizes, vectors)
     dimension = vectors.dimension if vectors else config.embedding.dimension
     assert dimension is not None  # build_config saw to it
     if config.model.output == "sigmoid" and len(corpus.label_names) != 2:
@@ -105,18 +100,8 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         **_of_cell(config.model.cell),
         **search_of(config),
     }
-    matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
-    if asked.kernel != "auto":  # cells compare under the same declared execution
-        matching["model.kernel"] = asked.kernel
-    searched, budget = tuning_of(config)
-    idle = {f"model.{name}": getattr(asked, name) for name in idle_keys(asked.cell, asked.match) if name != "kernel"}
-    if not reads_vectors:
-        idle |= _of_networks(typed)
-    declared = {
-        key: value
-        for key, value in {**science, **matching, **idle, **budget}.items()
-        if key not in COMPARED and key not in searched and not is_idle(key, value)
-    }
+    _, budget = tuning_of(config)
+    matching = _matching(config, typed)
     return ResolvedRun(
         config=config,
         corpus=corpus,
@@ -126,10 +111,41 @@ def resolve(config: BenchConfig, opened: Opened | None = None) -> ResolvedRun:
         kernel=kernel,
         kernel_auto=kernel_auto,
         run_id=_digest({**science, "code": version}),
-        pair_key=_digest(declared),
-        arm=_arm(config, {**science, **(matching if reads_vectors else {}), **budget}),
+        pair_key=_digest(_paired({**science, **matching, **_idle(typed), **budget}, config)),
+        arm=_arm(config, {**science, **({} if config.model.cell == LINEAR else matching), **budget}),
         code_version=version,
     )
+
+
+def _inputs(config: BenchConfig, opened: Opened) -> tuple[Corpus, VectorFile | None]:
+    """The corpus, and the file of vectors where one is read."""
+    corpus = opened.corpus(config.data)
+    if config.model.cell == LINEAR:
+        return corpus, None
+    vectors = opened.vectors(config.embedding)
+    if config.embedding.source == "train":
+        check_gensim()
+    return corpus, vectors
+
+
+def _matching(config: BenchConfig, typed: BenchConfig) -> dict[str, Scalar]:
+    """What is held equal between cells: a width, how it is matched, an execution where one was asked for."""
+    matching: dict[str, Scalar] = {"model.hidden_size": config.model.hidden_size, "model.match": config.model.match}
+    return matching if typed.model.kernel == "auto" else {**matching, "model.kernel": typed.model.kernel}
+
+
+def _idle(typed: BenchConfig) -> dict[str, Scalar]:
+    """Keys as they were typed that have no effect on this cell, and have on those that it pairs with."""
+    model = typed.model
+    idle = {f"model.{name}": getattr(model, name) for name in idle_keys(model.cell, model.match) if name != "kernel"}
+    return idle | _of_networks(typed) if model.cell == LINEAR else idle
+
+
+def _paired(values: Mapping[str, Scalar], config: BenchConfig) -> dict[str, Scalar]:
+    """Without what may differ between the two sides of a pair: what is compared, and what was tuned for each."""
+    searched, _ = tuning_of(config)
+    apart = {*COMPARED, *searched}
+    return {key: value for key, value in values.items() if key not in apart and not is_idle(key, value)}
 
 
 def _of_cell(cell: str) -> dict[str, Scalar]:
