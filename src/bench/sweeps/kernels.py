@@ -7,16 +7,14 @@ by another execution is another run. A sweep that goes on, here or on another ma
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from bench.config import Kernel
 from bench.runs.kernel_table import has_kernels
 from bench.runs.questions import stored_plans, sweep_names
 from bench.runs.store import Store
 from bench.sweeps.grid import is_asked, seed_of
-
-if TYPE_CHECKING:
-    from bench.sweeps.plan import Plan
+from bench.sweeps.plan import Plan
 
 _KERNEL = "sweep.kernel="
 _MARKS = ("sweep.", "seed=")
