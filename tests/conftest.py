@@ -108,6 +108,12 @@ def records_in(results: Path) -> list[RunRecord]:
     return sorted(found, key=lambda record: record.started_at)
 
 
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kept from session to session; each worker of `pytest -n` has one, and so a table of kernels, of its own."""
+    base, worker = tmp_path_factory.getbasetemp().parent, os.environ.get("PYTEST_XDIST_WORKER")
+    return base.parent / f"cache-{worker}" if worker else base / "cache"
+
+
 def script_of_docs(name: str) -> ModuleType:
     """A script below docs/, which is no package, as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
@@ -131,9 +137,7 @@ def _no_traces_outside(
 ) -> None:
     """Caches go to a temporary folder, W&B stays offline, and nobody's settings leak in, nor a table of kernels."""
     monkeypatch.setenv("TMPDIR", _own_devices)
-    worker = os.environ.get("PYTEST_XDIST_WORKER")  # pytest -n: each has a cache, and so a table of kernels, of its own
-    base = tmp_path_factory.getbasetemp().parent
-    shared = base.parent / f"cache-{worker}" if worker else base / "cache"
+    shared = cache_folder(tmp_path_factory)
     monkeypatch.setenv("BENCH_CACHE", str(shared))
     for table in (shared / "kernels").glob("*.json"):  # or what `model.kernel=auto` means would hang on earlier tests
         table.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import pytest
 
 import bench
 from bench.__main__ import main
-from tests.conftest import Study
+from tests.conftest import Study, cache_folder
 
 HOSTILE = 'match <script>alert("x")</script> </style> & goal'
 RUSSIAN = "Матч и гол: кот сказал «да»"
@@ -24,7 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = Study(tmp_path_factory.mktemp("inspect"))
     study.write_corpus()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp().parent / "cache"))
+        patch.setenv("BENCH_CACHE", str(cache_folder(tmp_path_factory)))
         for more in (
             ("model=gru",),
             ("model=lstm", "model.bidirectional=true", "model.num_layers=2", "model.pooling=attention"),

@@ -10,7 +10,7 @@ import pytest
 
 import bench
 from bench.__main__ import main
-from tests.conftest import Study
+from tests.conftest import Study, cache_folder
 from tests.test_page_browser import CUT_OFF, DESK, OVERLAPS, PHONE, Opened, axe, browser, pytestmark
 
 __all__ = ["browser", "pytestmark"]
@@ -26,7 +26,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = Study(tmp_path_factory.mktemp("look"))
     study.write_corpus()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp().parent / "cache"))
+        patch.setenv("BENCH_CACHE", str(cache_folder(tmp_path_factory)))
         common = ("keep=best", "data.max_length=240", "model.kernel=torch")
         ids = [
             bench.run(study.overrides(*common, "model=gru")).run_id,

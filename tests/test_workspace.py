@@ -13,7 +13,7 @@ from bench.runs.questions import sweep_members
 from bench.runs.record import RunRecord
 from bench.runs.store import Store
 from bench.tracking.workspace import CURVES, FILE
-from tests.conftest import Study
+from tests.conftest import Study, cache_folder
 from tests.wandb_files import rows_of, summary_of
 from tests.wandb_server import ENTITY, WandbServer
 
@@ -52,7 +52,7 @@ class Reported:
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp().parent / "cache"))
+        patch.setenv("BENCH_CACHE", str(cache_folder(tmp_path_factory)))
         patch.setenv("WANDB_MODE", "offline")
         patch.delenv("WANDB_SWEEP_ID", raising=False)
         return Reported(tmp_path_factory.mktemp("reported"))
