@@ -28,7 +28,7 @@ from bench.files import write_atomically
 from bench.runs.store import Store
 
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _READ = ConfigDict(extra="ignore", strict=True)  # a newer program may know more
 _Stored = TypeVar("_Stored")
 
@@ -85,19 +85,27 @@ def sweep_folder(store: Store, name: str) -> Path:
     Raises: `UserError` if the name is none that a folder can have.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(f"sweep.name={name}: becomes a folder, so write letters, digits, '.', '_' and '-' only")
+        raise UserError(
+            f"sweep.name={name}: becomes a folder, so write letters, digits, '.', '_' and '-' only, with at "
+            "most one '/' between"
+        )
     return store.results / "sweeps" / name
 
 
 def sweep_names(store: Store) -> list[str]:
     """The questions that have a plan in this results folder."""
-    return sorted({path.parent.name for path in store.results.glob("sweeps/*/plan-*.json")})
+    return sorted({_name_of(store, path.parent) for path in store.results.glob("sweeps/**/plan-*.json")})
 
 
 def question_names(store: Store) -> list[str]:
     """The questions of this results folder, also those that have come no further than their tuning."""
-    tuned = {path.parents[1].name for path in store.results.glob("sweeps/*/tuning/trials-*.json")}
+    tuned = {_name_of(store, path.parents[1]) for path in store.results.glob("sweeps/**/tuning/trials-*.json")}
     return sorted({*sweep_names(store), *tuned})
+
+
+def _name_of(store: Store, folder: Path) -> str:
+    """The question whose folder this is."""
+    return folder.relative_to(store.results / "sweeps").as_posix()
 
 
 def stored_plans(store: Store, name: str) -> list[StoredPlan]:
