@@ -41,7 +41,7 @@ def estimates(answer: Answer, key: str) -> Figure | None:
 
 
 def along(answer: Answer, key: str) -> Figure | None:
-    """A panel a measure that looks along a key: the field of each run, and each arm's mean. key: of the figure's file."""
+    """A panel a measure that looks along a key: each run's field, and each arm's mean. key: of the figure's file."""
     shown = [found for found in answer.found if found.measure.along and len(found.runs)]
     if not shown:
         return None
