@@ -26,6 +26,7 @@ _VERSION_BASE = "1.3"
 SHARED_OPTION = "base"  # a file of this name in a group holds what its options share, and is no option itself
 _SEVERAL = "logger"  # the one group of which several options can be chosen
 
+_CLAIMS = "claims"  # the one folder of questions below sweeps/; another one holds W&B's own
 _MODEL = "model"  # the group to which other packages add cells
 _HYDRA = "hydra"  # the group of Hydra's own: our plug-ins' keys are in conf/hydra/
 
@@ -45,8 +46,13 @@ def sweeps_folder() -> Path:
 
 
 def sweep_files() -> dict[str, Path]:
-    """Every question by its name: the program's own, then those in `./sweeps`, which win."""
-    return {path.stem: path for folder in (sweeps_folder(), Path("sweeps")) for path in sorted(folder.glob("*.yaml"))}
+    """Every question by its name: the program's own, then those in `./sweeps`, which win; `claims/NAME` below them."""
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for folder in (sweeps_folder(), Path("sweeps"))
+        for pattern in ("*.yaml", f"{_CLAIMS}/*.yaml")
+        for path in sorted(folder.glob(pattern))
+    }
 
 
 def groups() -> list[str]:
@@ -135,8 +141,9 @@ def registered(overrides: Sequence[str]) -> Iterator[None]:
     before, store.repo = store.repo, _copied(store.repo)
     try:
         for name, path in sweep_files().items():
-            node = _question(path) if name in chosen else {}
-            store.store(group="sweep", name=name, node=node, package="_global_", provider="bench")
+            node = _question(name, path) if name in chosen else {}
+            folder, _, file = f"sweep/{name}".rpartition("/")
+            store.store(group=folder, name=file, node=node, package="_global_", provider="bench")
         for name in foreign_names():
             store.store(group=_MODEL, name=name, node=_foreign_model(name), provider="bench")
         yield
@@ -154,7 +161,7 @@ def _copied(repo: dict[str, object]) -> dict[str, object]:
     return {name: _copied(entry) if isinstance(entry, dict) else entry for name, entry in repo.items()}
 
 
-def _question(path: Path) -> dict[str, object]:
+def _question(name: str, path: Path) -> dict[str, object]:
     """The content of one file in `sweeps/`; the question is named after its file unless it says otherwise."""
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError  # type: ignore[import-untyped]
@@ -165,7 +172,7 @@ def _question(path: Path) -> dict[str, object]:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, DictConfig):
         raise UserError(f"{path} holds no keys: see sweeps/smoke.yaml for what a question looks like")
-    named = OmegaConf.merge({"sweep": {"name": path.stem}}, tree)
+    named = OmegaConf.merge({"sweep": {"name": name}}, tree)
     return {str(key): value for key, value in OmegaConf.to_container(named).items()}  # type: ignore[union-attr]
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from bench.claims import ClaimConfig, check_claim
 from bench.declarations import check_cell, declared, is_recurrent
 from bench.errors import UserError, did_you_mean
 
@@ -194,11 +195,16 @@ class LoggerConfig:
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
 class SweepConfig:
     """The question that a run belongs to. Set by the sweeper in the processes that it starts: `member`, and `kernel`,
-    what `model.kernel=auto` comes to: that of the plan, wherever and whenever the run is carried out."""
+    what `model.kernel=auto` comes to: that of the plan, wherever and whenever the run is carried out.
+
+    claim: what its runs answer with yes or no;  parts: questions that it is made of, such as `claims/depth seed=0,1`.
+    """
 
     name: str | None = None
     member: bool = False
     kernel: Kernel | None = None
+    claim: ClaimConfig | None = None
+    parts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, config=_SCHEMA)
@@ -333,7 +339,7 @@ def _schema_keys(schema: type, prefix: str) -> Iterator[str]:
     nested = {
         "model": ModelConfig, "data": DataConfig, "embedding": EmbeddingConfig, "training": TrainingConfig,
         "hardware": HardwareConfig, "logger": LoggerConfig, "protocol": ProtocolConfig, "tuning": TuningConfig,
-        "duel": DuelConfig, "sweep": SweepConfig, "wandb": WandbConfig,
+        "duel": DuelConfig, "sweep": SweepConfig, "wandb": WandbConfig, "claim": ClaimConfig,
     }  # fmt: skip
     for item in fields(schema):
         if item.name in nested and not (item.name == "wandb" and prefix != "logger."):
@@ -361,6 +367,8 @@ def _describe(error: ValidationError) -> str:
 
 def _check_combinations(config: BenchConfig) -> None:
     """Rules that span several keys."""
+    if config.sweep.claim is not None:
+        check_claim(config.sweep.claim)
     labels = config.data.labels
     if config.model.output == "sigmoid" and labels is not None and len(labels) != 2:
         raise UserError(

@@ -18,6 +18,7 @@ from bench.config import Scalar
 from bench.errors import UserError
 
 SCHEMA_VERSION = 1
+OF_QUESTIONS = ("protocol.", "duel.", "sweep.claim", "sweep.parts")  # how keys begin that belong to no single run
 
 
 class Status(StrEnum):

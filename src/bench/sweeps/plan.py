@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from bench.claims import ClaimConfig
 from bench.config import BenchConfig, ProtocolConfig, protocol_hash
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -22,6 +23,7 @@ from bench.runs.index import Columns
 from bench.runs.questions import store_protocol, sweep_folder, time_limit
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
+from bench.runs.stored_claims import check_fields, store_claim
 from bench.sweeps.composition import Compositions
 from bench.sweeps.grid import Choice, at_width, seed_of
 from bench.sweeps.kernels import asked_for, planned_kernels
@@ -114,7 +116,8 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which runs answer a question. duplicates: combinations left out because another one is the same run."""
+    """Which runs answer a question. duplicates: combinations left out because another one is the same run;
+    claim: what they answer with yes or no, None where nothing is claimed."""
 
     name: str
     arguments: tuple[str, ...]
@@ -122,6 +125,7 @@ class Plan:
     members: tuple[Member, ...]
     waiting: tuple[Waiting, ...]
     duplicates: int
+    claim: ClaimConfig | None = None
 
     @property
     def to_run(self) -> list[Member]:
@@ -141,6 +145,8 @@ class Plan:
         folder = sweep_folder(store, self.name)
         if not trials:
             store_protocol(store, self.name, self.protocol)
+            if self.claim is not None:
+                store_claim(store, self.name, self.claim)
         content = {
             "schema_version": PLAN_SCHEMA_VERSION,
             "name": self.name,
@@ -206,7 +212,9 @@ class Planner:
         ]
         _check_waiting(waiting, members)
         duplicates = len(choices) - len(waiting) - len(members)
-        return Plan(self.name, self.arguments, self._protocol(), tuple(members), tuple(waiting), duplicates)
+        return Plan(
+            self.name, self.arguments, self._protocol(), tuple(members), tuple(waiting), duplicates, self._claim()
+        )  # fmt: skip
 
     def config(self, choice: Choice) -> BenchConfig:
         """What one choice is composed to, its seed aside; one at equal wall-clock as at equal width."""
@@ -233,6 +241,15 @@ class Planner:
         first, *others = (config.protocol for config, _ in self._cells.values())
         if any(other != first for other in others):
             raise UserError("a question is judged by one protocol: give protocol and each of its keys one value")
+        return first
+
+    def _claim(self) -> ClaimConfig | None:
+        """The one claim of all, if there is any."""
+        first, *others = (config.sweep.claim for config, _ in self._cells.values())
+        if any(other != first for other in others):
+            raise UserError("a question has one claim: give each key of sweep.claim one value")
+        if first is not None:
+            check_fields(first)
         return first
 
     def _overrides(self, choice: Choice) -> tuple[str, ...]:
