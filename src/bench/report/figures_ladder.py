@@ -17,7 +17,7 @@ _APART = 0.025  # of a length, between arms whose points would hide each other
 _COLUMNS = ["task", "arm", "length", "place", "percent", "seeds", "solved", "accuracy", "needed"]
 
 
-def ladder(shares: pd.DataFrame, arms: Sequence[str], name: str) -> Figure:
+def solved_lengths(shares: pd.DataFrame, arms: Sequence[str], name: str) -> Figure:
     """Share of seeds that solve each length; a panel a task.
 
     shares: as `analysis.ladder.solved_shares` gives them, with column `task`;  arms: of the study, in order;  name: of

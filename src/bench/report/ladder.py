@@ -11,7 +11,7 @@ from bench.analysis.arms import simplicity
 from bench.analysis.ladder import SHARE, SOLVED, Ladder, ladders, longest_solved, solved_shares
 from bench.analysis.verdict import Verdict
 from bench.report.document import Block, Listing, Plot, Prose, Section
-from bench.report.figures_ladder import ladder as drawn_ladder
+from bench.report.figures_ladder import solved_lengths
 from bench.report.figures_panels import scene_names, unique
 from bench.report.frames import Shown, of_frame
 from bench.report.numbers import known
@@ -36,7 +36,7 @@ def ladder(found: Verdict, records: pd.DataFrame) -> Section:
         for one in ladders(records, found.study.factor, uncommitted=allowed)
         for block in _blocks(one, found.study.arms)
     ]
-    return Section("ladder", "Longest length solved", (Prose(_RULE), *blocks) if blocks else ())
+    return Section("solved", "Longest length solved", (Prose(_RULE), *blocks) if blocks else ())
 
 
 def _blocks(one: Ladder, arms: tuple[str, ...]) -> list[Block]:
@@ -46,7 +46,7 @@ def _blocks(one: Ladder, arms: tuple[str, ...]) -> list[Block]:
     tops = tops.assign(shown=[top_in_words(row) for row in tops.to_dict("records")])
     end = one.along.rpartition(".")[2]
     table = of_frame(f"solved_{end}", "Seeds that solve each length", shares, _SHARES, folded=True)
-    figure = drawn_ladder(shares, arms, end)
+    figure = solved_lengths(shares, arms, end)
     return [
         Prose(_ALONG[one.along]),
         Listing(tuple(answers(tops))),
