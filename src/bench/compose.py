@@ -55,6 +55,18 @@ def sweep_files() -> dict[str, Path]:
     }
 
 
+def question_parts(name: str) -> list[str]:
+    """The questions that one is made of, a line each; none for a question with runs of its own.
+
+    Raises: `UserError` if its file cannot be read, or its parts are no list of text.
+    """
+    sweep = _question(name, sweep_files()[name]).get("sweep")
+    parts = sweep.get("parts") if isinstance(sweep, dict) else None
+    if parts is not None and not (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
+        raise UserError(f"{sweep_files()[name]}: sweep.parts should be a list of questions, such as [claims/depth]")
+    return list(parts or [])
+
+
 def groups() -> list[str]:
     """The config groups: `model`, `data`, …"""
     return sorted(path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != _HYDRA)

@@ -64,7 +64,9 @@ def report(arguments: Sequence[str]) -> int:
     console = Console(highlight=False, soft_wrap=True)
     store = Store(request.results)
     with _no_collection():
-        return _differences(request, store, console) if request.diff else _verdict(request, store, console)
+        if request.diff:
+            return _differences(request, store, console)
+        return _claims(request, store, console) if _is_claimed(request, store) else _verdict(request, store, console)
 
 
 @contextmanager
@@ -116,6 +118,23 @@ def _wandb(value: str) -> bool:
 
         require_workspaces()
     return value == "true"
+
+
+def _is_claimed(request: Request, store: Store) -> bool:
+    """Whether the question is a claim; compare= and protocol= ask for a verdict on its runs instead."""
+    from bench.report.claimed import claims_something
+
+    asks_for_a_verdict = bool(request.protocol) or request.wandb or any(w.startswith("compare=") for w in request.typed)
+    return request.sweep is not None and not asks_for_a_verdict and claims_something(store, request.sweep)
+
+
+def _claims(request: Request, store: Store, console: Console) -> int:
+    from bench.verbs.report_claims import report_claims
+
+    assert request.sweep is not None
+    with _skipped() as skipped:
+        records = store.table()
+        return report_claims(store, request.sweep, records, console, skipped)
 
 
 def _verdict(request: Request, store: Store, console: Console) -> int:
