@@ -25,12 +25,14 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.claim_runs import in_points, is_speed, measured_runs, pairs_of
+from bench.analysis.ladder import longest_solved
 from bench.analysis.statistics import t_interval
 from bench.claims import LEAST_SIZES, RATIOS, ClaimConfig, Measure
 
 Verdict = Literal["yes", "no", "not shown"]
 YES, NO, NOT_SHOWN = "yes", "no", "not shown"
 _LEAST_POINTS = 3  # of an exponent
+_LEAST_SEEDS = 4  # of a ladder, where four in five have to solve a length
 _TO_JUDGE = {"interaction": LEAST_SIZES, "exponent": _LEAST_POINTS}
 
 
@@ -189,8 +191,6 @@ def _notes(measure: Measure, measured: pd.DataFrame, samples: pd.DataFrame, by_s
 
 def _ladder(measure: Measure, measured: pd.DataFrame) -> Found:
     """The longest solved length of one arm over that of the other; exact numbers, without an interval."""
-    from bench.analysis.ladder import longest_solved
-
     assert measure.along is not None
     runs = measured.rename(columns={"value": measure.field}).assign(**{measure.along: measured["size"]})
     if runs.empty:
@@ -200,6 +200,8 @@ def _ladder(measure: Measure, measured: pd.DataFrame) -> Found:
     arms = (measure.arm, str(measure.against))
     if missing := [arm for arm in arms if arm not in table.index]:
         return Found(measure, NOT_SHOWN, None, None, None, seeds, (), (f"no run of {missing[0]}",), runs=measured)
+    if seeds < _LEAST_SEEDS:
+        return Found(measure, NOT_SHOWN, None, None, None, seeds, (), ("needs four seeds or more",), runs=measured)
     one, other = (_length(table.loc[arm, "longest"]) for arm in arms)
     longest = float(measured["size"].max())
     notes = tuple(f"{arm}: {_told(length, longest)}" for arm, length in zip(arms, (one, other), strict=True))

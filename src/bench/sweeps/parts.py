@@ -47,6 +47,8 @@ def parts_of(overrides: Sequence[str]) -> Parts | None:
     if not lines:
         return None
     typed = [override for override in overrides if not _QUESTION.fullmatch(override)]
+    if named := [override for override in typed if override.startswith("sweep.name=")]:
+        raise UserError(f"{named[0]}: {asked[-1]} is several questions, each with a name of its own: leave it out")
     return Parts(asked[-1], tuple(_part(asked[-1], line, typed) for line in lines))
 
 
