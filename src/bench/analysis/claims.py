@@ -176,6 +176,8 @@ def _notes(measure: Measure, measured: pd.DataFrame, samples: pd.DataFrame, by_s
     lines = [f"no run of {arm} has {measure.field}" for arm in arms if not (measured["arm"] == arm).any()]
     if not lines and samples.empty and measure.kind in _TO_JUDGE:
         lines.append(f"needs {_TO_JUDGE[measure.kind]} values of {measure.along} for both arms of a seed")
+    elif not lines and samples.empty and is_speed(measure.field):
+        lines.append("no pair of runs was timed on the same hardware")
     elif not lines and len(by_seed) < 2:
         lines.append("needs two seeds or more")
     dropped = sorted(set(samples["task"]) - set(by_seed.columns))
