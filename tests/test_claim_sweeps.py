@@ -1,4 +1,4 @@
-"""The questions in sweeps/claims/: each plans, declares arms that are in its grid, and is answered from its own plan."""
+"""The questions in sweeps/claims/: each plans, declares arms that its grid has, and is answered from its own plan."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_editions_hold_every_claim() -> None:
 
 def test_a_claim_is_no_part_of_a_run(study: Study) -> None:
     plain = study.overrides()
-    measure = "{name: a, field: test_accuracy, arm: model=gru, against: model=lstm, direction: higher}"
+    measure = "{name: a, field: test_accuracy, arm: 'model=gru', against: 'model=lstm', direction: higher}"
     claimed = [*plain, f"sweep.claim={{says: a, source: b, held: c, measures: [{measure}]}}"]
     runs = [resolve(compose(overrides)) for overrides in (plain, claimed)]
     assert runs[1].config.sweep.claim is not None
@@ -130,9 +130,9 @@ def test_a_claim_is_no_part_of_a_run(study: Study) -> None:
     [
         ("{says: a}", "sweep.claim.source is not set"),
         ("{says: a, source: b, held: c, measures: []}", "sweep.claim.measures="),
-        ("{says: a, source: b, held: c, measures: [{name: a, field: f, arm: x=1, direction: up}]}",
+        ("{says: a, source: b, held: c, measures: [{name: a, field: f, arm: 'x=1', direction: up}]}",
          "sweep.claim.measures.0.direction=up: should be 'higher', 'lower' or 'equal'"),
-        ("{says: a, source: b, held: c, measures: [{name: a, field: f, arm: x=1, direction: higher}]}",
+        ("{says: a, source: b, held: c, measures: [{name: a, field: f, arm: 'x=1', direction: higher}]}",
          "a difference needs against="),
     ],
 )  # fmt: skip
