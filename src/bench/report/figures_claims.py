@@ -75,7 +75,7 @@ def digits_of(found: Found) -> int:
 
 def _estimate_rows(name: str, found: Found) -> list[Row]:
     null, margin = (1.0, found.measure.least) if found.is_factor else (0.0, found.measure.least)
-    lines: Row = {"null": null} | _edges(found, null, margin)
+    lines: Row = {"none": null} | _edges(found, null, margin)
     rows: list[Row] = [
         {"task": name, "row": str(task) or ALL, "value": float(value), "seed": int(seed), **lines}
         for seed, task, value in found.samples[["seed", "task", "value"]].itertuples(index=False)
@@ -118,7 +118,7 @@ def _estimate_chart() -> alt.LayerChart:
     base = alt.Chart().encode(y=y)
     axis = alt.Axis(title=None, tickCount=5)
     return layered(
-        alt.Chart().mark_rule(style="reference").encode(x=alt.X("null:Q", scale=x, axis=axis)),
+        alt.Chart().mark_rule(style="reference").encode(x=alt.X("none:Q", scale=x, axis=axis)),
         *(alt.Chart().mark_rule(style="edge").encode(x=alt.X(f"{edge}:Q", scale=x, axis=axis))
           for edge in ("lower", "upper")),
         base.mark_point(filled=True, size=28, opacity=0.45).encode(

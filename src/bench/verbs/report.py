@@ -66,7 +66,12 @@ def report(arguments: Sequence[str]) -> int:
     with _no_collection():
         if request.diff:
             return _differences(request, store, console)
-        return _claims(request, store, console) if _is_claimed(request, store) else _verdict(request, store, console)
+        if (name := _claimed(request, store)) is not None:
+            from bench.verbs.report_claims import report_claims
+
+            with _skipped() as skipped:
+                return report_claims(store, name, console, skipped)
+        return _verdict(request, store, console)
 
 
 @contextmanager
@@ -120,21 +125,14 @@ def _wandb(value: str) -> bool:
     return value == "true"
 
 
-def _is_claimed(request: Request, store: Store) -> bool:
-    """Whether the question is a claim; compare= and protocol= ask for a verdict on its runs instead."""
+def _claimed(request: Request, store: Store) -> str | None:
+    """The question, where it is answered by its claim: compare= and protocol= ask for a verdict on its runs instead."""
     from bench.report.claimed import claims_something
 
-    asks_for_a_verdict = bool(request.protocol) or request.wandb or any(w.startswith("compare=") for w in request.typed)
-    return request.sweep is not None and not asks_for_a_verdict and claims_something(store, request.sweep)
-
-
-def _claims(request: Request, store: Store, console: Console) -> int:
-    from bench.verbs.report_claims import report_claims
-
-    assert request.sweep is not None
-    with _skipped() as skipped:
-        records = store.table()
-        return report_claims(store, request.sweep, records, console, skipped)
+    of_verdicts = ("compare=", "protocol", "wandb=true")
+    asks_for_a_verdict = any(word.startswith(of_verdicts) for word in request.typed)
+    name = None if asks_for_a_verdict else request.sweep
+    return name if name is not None and claims_something(store, name) else None
 
 
 def _verdict(request: Request, store: Store, console: Console) -> int:

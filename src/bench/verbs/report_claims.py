@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,12 +15,12 @@ from bench.report.names import file_name
 from bench.runs.store import Store
 
 
-def report_claims(store: Store, name: str, records: pd.DataFrame, console: Console, skipped: list[str]) -> int:
-    """Write the page, print each claim's answer and where the page lies.
+def report_claims(store: Store, name: str, console: Console, skipped: list[str]) -> int:
+    """Write the page, print each claim's answer and where the page lies. skipped: gains a line for what is not read.
 
     Raises: `UserError` where none of the questions has been planned.
     """
-    claims = read_claims(store, name, records)
+    claims = read_claims(store, name, store.table())
     if not claims.parts:
         raise UserError(f"report: nothing of sweep '{name}' has been planned yet: python -m bench -m +sweep={name}")
     document = claims_document(claims, tuple(skipped))
