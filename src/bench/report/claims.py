@@ -57,6 +57,9 @@ def _warnings(claims: Claims, skipped: tuple[str, ...]) -> list[str]:
         lines.append(
             f"Claimed differently in a later plan; the claim that was fixed first counts: {', '.join(changed)}."
         )
+    loose = sum(int((part.records["code_committed"] == False).fillna(False).sum()) for part in claims.parts)  # noqa: E712
+    if loose:
+        lines.append(f"{plural(loose, 'execution')} by sources that no commit holds, so nobody else can fetch them.")
     if skipped:
         lines.append(f"{plural(len(skipped), 'record or plan')} could not be read.")
     return lines
