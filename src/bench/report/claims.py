@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 
 from bench.analysis.claims import NO, NOT_SHOWN, YES, Answer, Found, overall, sentence
+from bench.analysis.ladder import ladders
 from bench.claims import Measure
 from bench.files import without_home
 from bench.report.claimed import Claimed, Claims, told_status
 from bench.report.document import Block, Cell, Column, Commands, Document, Listing, Plot, Prose, Section, Table
 from bench.report.figures_claims import along, digits_of, estimates, told
+from bench.report.ladder import ladder_blocks
 from bench.report.names import file_name
 from bench.report.numbers import interval_cell, number, number_cell, plural, text_cell
 
@@ -103,6 +105,7 @@ def _section(part: Claimed) -> Section:
         Prose(f"Intervals of {1 - claim.alpha:.0%} over seeds. The claim was stored with the plan on {fixed} UTC."),
         numbers,
         *(Plot(figure, see=numbers.name) for figure in drawn),
+        *ladder_blocks(ladders(part.records, uncommitted=True), key=key),
     ]
     if notes:
         blocks.append(Listing(tuple(notes)))
