@@ -129,7 +129,7 @@ def _values(runs: pd.DataFrame, measure: Measure) -> pd.Series[float]:
     values = pd.to_numeric(runs[measure.field], errors="coerce").astype(float)
     finished = runs["status"] == Status.FINISHED
     if measure.field.endswith("accuracy") and "classes" in runs:
-        guessed = 1 / pd.to_numeric(runs["classes"], errors="coerce").astype(float)
+        guessed = (1 / pd.to_numeric(runs["classes"], errors="coerce").astype(float)).fillna(0.0)  # none, of numbers
         values = values.where(finished, guessed.where(runs["status"] == Status.DIVERGED))
     else:
         values = values.where(finished)

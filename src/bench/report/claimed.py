@@ -18,14 +18,14 @@ from bench.runs.stored_claims import StoredClaim, stored_claims, stored_parts
 @dataclass(frozen=True)
 class Claimed:
     """A question that claims something. claims: as stored, first fixed first, and the first one is answered;
-    asked: the arguments of its plan;  runs: as from `planned_runs`;  records: of these runs, as `bench.records`."""
+    asked: the arguments of its plan;  runs: as from `planned_runs`;  records: theirs, as `bench.records`."""
 
     name: str
     claims: tuple[StoredClaim, ...]
     asked: tuple[str, ...]
     runs: pd.DataFrame
-    records: pd.DataFrame
     answer: Answer
+    records: pd.DataFrame
 
     @property
     def unfinished(self) -> dict[str, int]:
@@ -70,8 +70,8 @@ def _claimed(store: Store, name: str, records: pd.DataFrame) -> Claimed | None:
         return None
     plan = _answering(plans, records)
     runs = planned_runs(plan.members, records)
-    own = records[records["run_id"].isin(list(runs["run_id"]))]
-    return Claimed(name, tuple(claims), plan.arguments, runs, own, answer(name, claims[0].claim, runs))
+    found, own = answer(name, claims[0].claim, runs), records["run_id"].isin(runs["run_id"])
+    return Claimed(name, tuple(claims), plan.arguments, runs, found, records[own].reset_index(drop=True))
 
 
 def _answering(plans: Sequence[StoredPlan], records: pd.DataFrame) -> StoredPlan:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 
 from bench.analysis.claims import NO, NOT_SHOWN, YES, Answer, Found, overall, sentence
+from bench.analysis.ladder import ladders
 from bench.claims import Measure
 from bench.files import without_home
 from bench.report.claimed import Claimed, Claims, told_status
 from bench.report.document import Block, Cell, Column, Commands, Document, Listing, Plot, Prose, Section, Table
 from bench.report.figures_claims import along, digits_of, estimates, told
 from bench.report.gradients import flow_by_cell
+from bench.report.ladder import ladder_blocks
 from bench.report.names import file_name
 from bench.report.numbers import interval_cell, number, number_cell, plural, text_cell
 
@@ -112,6 +114,8 @@ def _section(part: Claimed) -> Section:
         blocks.append(Listing(tuple(notes)))
     if any(measure.field.startswith("gradient_") for measure in claim.measures):
         blocks += flow_by_cell(part.records)
+    if any(measure.kind == "ladder" for measure in claim.measures):
+        blocks += ladder_blocks(ladders(part.records, uncommitted=True), key=key)
     if part.unfinished:
         blocks.append(Prose(f"Planned runs without a result: {_gaps(part)}."))
     return Section(key, claim.says, tuple(blocks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
@@ -29,29 +29,33 @@ _ALONG: Mapping[str, str] = {
 
 
 def ladder(found: Verdict, records: pd.DataFrame) -> Section:
-    """The section: a figure and a table for each key of length along which these records have ladders."""
+    """The section of a report on a verdict."""
     allowed = found.protocol.uncommitted == "allow"
-    blocks = [
-        block
-        for one in ladders(records, found.study.factor, uncommitted=allowed)
-        for block in _blocks(one, found.study.arms)
-    ]
-    return Section("solved", "Longest length solved", (Prose(_RULE), *blocks) if blocks else ())
+    every = ladders(records, found.study.factor, uncommitted=allowed)
+    return Section("solved", "Longest length solved", ladder_blocks(every, found.study.arms))
 
 
-def _blocks(one: Ladder, arms: tuple[str, ...]) -> list[Block]:
-    """What lengths are, the answers, the figure with the share of seeds, the ladders."""
+def ladder_blocks(every: Sequence[Ladder], arms: Sequence[str] = (), key: str = "") -> tuple[Block, ...]:
+    """What lengths are, the answers, the share of seeds, the tops: for each key of length; nothing without ladders.
+
+    arms: of all figures beside them, in order;  key: in the names of figures and tables, in front.
+    """
+    blocks = [block for one in every for block in _blocks(one, arms, f"{key}_" if key else "")]
+    return (Prose(_RULE), *blocks) if blocks else ()
+
+
+def _blocks(one: Ladder, arms: Sequence[str], prefix: str) -> list[Block]:
     shares = _named(solved_shares(one.runs, one.along), one)
     tops = _named(longest_solved(one.runs, one.along), one)
     tops = tops.assign(shown=[top_in_words(row) for row in tops.to_dict("records")])
     end = one.along.rpartition(".")[2]
-    table = of_frame(f"solved_{end}", "Seeds that solve each length", shares, _SHARES, folded=True)
-    figure = solved_lengths(shares, arms, end)
+    table = of_frame(f"{prefix}solved_{end}", "Seeds that solve each length", shares, _SHARES, folded=True)
+    figure = solved_lengths(shares, arms or sorted(tops["arm"].unique(), key=simplicity), f"{prefix}{end}")
     return [
         Prose(_ALONG[one.along]),
         Listing(tuple(answers(tops))),
         Plot(figure, table),
-        of_frame(f"ladder_{end}", "Longest length solved, in tokens", tops, _TOPS),
+        of_frame(f"{prefix}ladder_{end}", "Longest length solved, in tokens", tops, _TOPS),
     ]
 
 
