@@ -98,14 +98,14 @@ def _short(found: Found) -> str:
 
 def _section(part: Claimed) -> Section:
     """One claim: what was claimed, what was measured, the figure, the numbers."""
-    claim, key = part.answer.claim, file_name(part.name)
+    claim, key, said = part.answer.claim, file_name(part.name), part.answer.claim.says.rstrip(".")
     numbers = _measures(part.answer, key)
     drawn = [figure for figure in (estimates(part.answer, key), along(part.answer, key)) if figure is not None]
     notes = [f"{found.measure.name}: {note}." for found in part.answer.found for note in found.notes]
     fixed = part.claims[0].fixed_at[:16].replace("T", " ")
     blocks: list[Block] = [
         Prose(sentence(part.answer), strong=True),
-        Prose(f"Claim: {claim.says} ({claim.source}). Held equal: {claim.held}."),
+        Prose(f"Claim: {said} ({claim.source}). Held equal: {claim.held}."),
         Prose(f"Intervals of {1 - claim.alpha:.0%} over seeds. The claim was stored with the plan on {fixed} UTC."),
         numbers,
         *(Plot(figure, see=numbers.name) for figure in drawn),
@@ -118,7 +118,7 @@ def _section(part: Claimed) -> Section:
         blocks += ladder_blocks(ladders(part.records, uncommitted=True), key=key)
     if part.unfinished:
         blocks.append(Prose(f"Planned runs without a result: {_gaps(part)}."))
-    return Section(key, claim.says, tuple(blocks))
+    return Section(key, said, tuple(blocks))
 
 
 def _measures(answer: Answer, key: str) -> Table:

@@ -31,7 +31,7 @@ def estimates(answer: Answer, key: str) -> Figure | None:
     most = max(len({row["row"] for row in rows if row["task"] == name}) for name in names)
     return Figure(
         f"{key}_estimates",
-        f"{answer.claim.says}: {plural(len(shown), 'measure')}, {_seeds(shown)}",
+        f"{answer.claim.says.rstrip('.')}: {plural(len(shown), 'measure')}, {_seeds(shown)}",
         "Dots: one seed on one task each. Thick dot and line: mean over tasks and its interval over seeds. Vertical "
         f"line: no difference; dashed: the margin.{left_out}",
         "Estimates: " + "; ".join(f"{found.measure.name} {told(found)}" for found in shown[:6]) + ".",
@@ -51,7 +51,7 @@ def along(answer: Answer, key: str) -> Figure | None:
     keys = ", ".join(dict.fromkeys(str(found.measure.along) for found in shown))
     return Figure(
         f"{key}_along",
-        f"{answer.claim.says}: along {keys}, {_seeds(shown)}",
+        f"{answer.claim.says.rstrip('.')}: along {keys}, {_seeds(shown)}",
         f"Dots: one run each. Lines: means over runs, tasks together.{left_out}",
         f"Along {keys}: " + "; ".join(f"{found.measure.name}, {found.verdict}" for found in shown[:6]) + ".",
         in_panels(_along_chart(theme.Arms(arms, arms), keys), names, height=_HEIGHT),
