@@ -17,7 +17,9 @@ from types import ModuleType
 
 import pytest
 
+from bench.processor import usable_cores
 from bench.runs.record import RunRecord
+from tests.side_by_side import free_memory, workers_for
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = {
@@ -30,6 +32,12 @@ FILLER = "the a of and in was on it that for with as at by said after from has".
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell: ours must hear it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """What `pytest -n auto` means; a number from the environment is left to pytest-xdist."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers_for(usable_cores(), free_memory())
 
 
 @dataclass(frozen=True)

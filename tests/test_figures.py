@@ -36,6 +36,7 @@ from bench.report import figures_across, figures_cost, figures_where, theme
 from bench.report.figures import FILE_WIDTH, Figure, Spec, laid_out, save_svg_png, spec
 from bench.report.figures_forest import forest, ratios
 from bench.report.figures_gradients import gradient_flow
+from bench.report.figures_ladder import solved_lengths
 from bench.report.figures_panels import MAX_PANELS
 from bench.report.figures_rows import MAX_ROWS
 from bench.report.figures_seeds import MAX_DOTS, ladder, paired_seeds
@@ -100,6 +101,17 @@ def in_sizes(study: Study) -> pd.DataFrame:
     return pd.concat([study.runs, small], ignore_index=True)
 
 
+def solved(study: Study) -> pd.DataFrame:
+    """Seeds that solve each length: fewer, the longer it is, and more, the later an arm comes."""
+    return pd.DataFrame([
+        {"task": task, "arm": arm, "length": length, "seeds": 5, "solved": count, "share": count / 5, "median": 0.9}
+        for task in dict.fromkeys(scene.task for scene in study.scenes)
+        for place, arm in enumerate(study.arms)
+        for step, length in enumerate((25, 50, 100, 200))
+        for count in [max(0, 5 - 2 * max(0, step - place))]
+    ])  # fmt: skip
+
+
 def flows(study: Study) -> pd.DataFrame:
     """What is left of gradients: each arm decays more slowly than the one before it; the last one has a cell state."""
     return pd.DataFrame([
@@ -133,6 +145,7 @@ BUILDERS: dict[str, Callable[[Study], Figure | None]] = {
         performance_profile(study.runs, study.arms, 0, points=21), study),
     "critical-difference": lambda study: figures_across.critical_difference(rank(study.runs, study.arms)),
     "gradient-flow": lambda study: gradient_flow(flows(study), study.arms, 32),
+    "solved-length": lambda study: solved_lengths(solved(study), study.arms, "length"),
 }  # fmt: skip
 
 

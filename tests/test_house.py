@@ -16,7 +16,7 @@ from tests.conftest import ROOT, script_of_docs
 SOURCE = ROOT / "src" / "bench"
 FLOORS = [
     {"config", "compose", "seeds", "errors", "files", "network", "remembered", "processor", "distributed"}
-    | {"declarations", "options", "translation"},
+    | {"declarations", "claims", "options", "translation"},
     {"data", "embeddings"},
     {"models"},
     {"runs"},

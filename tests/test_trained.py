@@ -39,6 +39,7 @@ WAYS = {
     "cut at the end": ["data.max_length=6"],
     "cut at the start": ["data.max_length=6", "data.truncation=tail"],
     "cut in the middle": ["data.max_length=7", "data.truncation=both"],
+    "test texts read further": ["data.max_length=6", "data.test_max_length=12"],
     "capitals, markup taken out": ["data.lowercase=false", "data.strip_html=true", "data.unicode_form=NFKC"],
     "few words": ["data.vocabulary_size=12"],
     "equal parameters": ["model.match=parameters"],

@@ -27,6 +27,18 @@ _VERSION_BASE = "1.3"
 _SEVERAL = "logger"  # the one group of which several options can be chosen
 
 
+def question_parts(name: str) -> list[str]:
+    """The questions that one is made of, a line each; none for a question with runs of its own.
+
+    Raises: `UserError` if its file cannot be read, or its parts are no list of text.
+    """
+    sweep = _question(name, sweep_files()[name]).get("sweep")
+    parts = sweep.get("parts") if isinstance(sweep, dict) else None
+    if parts is not None and not (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
+        raise UserError(f"{sweep_files()[name]}: sweep.parts should be a list of questions, such as [claims/depth]")
+    return list(parts or [])
+
+
 def compose(overrides: Sequence[str]) -> BenchConfig:
     """The configuration of one run, as the command line composes it.
 
@@ -102,8 +114,9 @@ def registered(overrides: Sequence[str]) -> Iterator[None]:
     before, store.repo = store.repo, _copied(store.repo)
     try:
         for name, path in sweep_files().items():
-            node = _question(path) if name in chosen else {}
-            store.store(group="sweep", name=name, node=node, package="_global_", provider="bench")
+            node = _question(name, path) if name in chosen else {}
+            folder, _, file = f"sweep/{name}".rpartition("/")
+            store.store(group=folder, name=file, node=node, package="_global_", provider="bench")
         for name in foreign_names():
             store.store(group=MODEL, name=name, node=_foreign_model(name), provider="bench")
         yield
@@ -121,7 +134,7 @@ def _copied(repo: dict[str, object]) -> dict[str, object]:
     return {name: _copied(entry) if isinstance(entry, dict) else entry for name, entry in repo.items()}
 
 
-def _question(path: Path) -> dict[str, object]:
+def _question(name: str, path: Path) -> dict[str, object]:
     """The content of one file in `sweeps/`; the question is named after its file unless it says otherwise."""
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError  # type: ignore[import-untyped]
@@ -132,7 +145,7 @@ def _question(path: Path) -> dict[str, object]:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, DictConfig):
         raise UserError(f"{path} holds no keys: see sweeps/smoke.yaml for what a question looks like")
-    named = OmegaConf.merge({"sweep": {"name": path.stem}}, tree)
+    named = OmegaConf.merge({"sweep": {"name": name}}, tree)
     return {str(key): value for key, value in OmegaConf.to_container(named).items()}  # type: ignore[union-attr]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.declarations import foreign_names
 
 SHARED_OPTION = "base"  # a file of this name in a group holds what its options share, and is no option itself
+_CLAIMS = "claims"  # the one folder of questions below sweeps/; another one holds W&B's own
 MODEL = "model"  # the group to which other packages add cells
 _HYDRA = "hydra"  # the group of Hydra's own: our plug-ins' keys are in conf/hydra/
 
@@ -28,8 +29,13 @@ def sweeps_folder() -> Path:
 
 
 def sweep_files() -> dict[str, Path]:
-    """Every question by its name: the program's own, then those in `./sweeps`, which win."""
-    return {path.stem: path for folder in (sweeps_folder(), Path("sweeps")) for path in sorted(folder.glob("*.yaml"))}
+    """Every question by its name: the program's own, then those in `./sweeps`, which win; `claims/NAME` below them."""
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for folder in (sweeps_folder(), Path("sweeps"))
+        for pattern in ("*.yaml", f"{_CLAIMS}/*.yaml")
+        for path in sorted(folder.glob(pattern))
+    }
 
 
 def groups() -> list[str]:

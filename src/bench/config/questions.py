@@ -10,17 +10,23 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from bench.claims import ClaimConfig
 from bench.config.values import SCHEMA, Count, Fraction, Kernel, Pooling, Positive
 
 
 @dataclass(frozen=True, kw_only=True, config=SCHEMA)
 class SweepConfig:
     """The question that a run belongs to. Set by the sweeper in the processes that it starts: `member`, and `kernel`,
-    what `model.kernel=auto` comes to: that of the plan, wherever and whenever the run is carried out."""
+    what `model.kernel=auto` comes to: that of the plan, wherever and whenever the run is carried out.
+
+    claim: what its runs answer with yes or no;  parts: questions that it is made of, such as `claims/depth seed=0,1`.
+    """
 
     name: str | None = None
     member: bool = False
     kernel: Kernel | None = None
+    claim: ClaimConfig | None = None
+    parts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, config=SCHEMA)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.claims import check_claim
 from bench.config.run import DataConfig, EmbeddingConfig, ModelConfig
 from bench.config.tree import BenchConfig
 from bench.config.values import Probe, Task
@@ -15,6 +16,8 @@ _TASKS: dict[Probe, Task] = {"adding": "regression", "copy": "tagging"}  # of th
 
 def check_rules(config: BenchConfig) -> None:
     """Raise `UserError`, one line, for the first of these rules that a configuration breaks."""
+    if config.sweep.claim is not None:
+        check_claim(config.sweep.claim)
     _check_model(config)
     _check_surroundings(config)
     _check_task(config)

@@ -68,6 +68,7 @@ class DataConfig:
     strip_html: bool = False
     unicode_form: Literal["NFC", "NFKC"] | None = "NFC"
     max_length: Annotated[int, Field(ge=1, le=100_000)] = 256
+    test_max_length: Annotated[int, Field(ge=1, le=100_000)] | None = None
     truncation: Literal["head", "tail", "both"] = "head"
     shuffle_words: bool = False
     vocabulary_size: Annotated[int, Field(ge=3)] = 30_000
@@ -127,6 +128,7 @@ class TrainingConfig:
     gradient_clip: Positive | None = 1.0
     tbptt: Count | None = None
     patience: Count | None = None
+    stop_at_accuracy: Fraction | None = None
     max_seconds: Positive | None = None
     log_every_steps: Count = 10
     gradient_flow: bool = False

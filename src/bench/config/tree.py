@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Literal, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -70,8 +71,9 @@ def known_keys() -> list[str]:
 def _schema_keys(schema: type, prefix: str) -> Iterator[str]:
     """The keys of a dataclass; those of a nested one, which may be absent, with its name and a dot before them."""
     for name, hint in get_type_hints(schema).items():
-        nested = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)]
-        if nested:
-            yield from _schema_keys(nested[0], f"{prefix}{name}.")
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        nested = next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
+        if nested is not None:
+            yield from _schema_keys(nested, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

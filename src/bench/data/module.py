@@ -76,9 +76,8 @@ def prepare(corpus: Corpus, data: DataConfig, seed: int, has_vector: HasVector |
     test = _whole("test", encoded.splits) if data.use_test and "test" in encoded.splits else None
 
     def texts(part: _Part) -> Texts:
-        tagged = data.task == "tagging"  # every word of a validation or test sentence is judged, so none is cut off
-        whole = tagged and part is not train
-        return _texts(part, encoded.splits[part.split], vocabulary, data, seed, whole=whole)
+        split = encoded.splits[part.split]
+        return _texts(part, split, vocabulary, data, seed, _kept(data, split, part.split, trains=part is train))
 
     return PreparedData(
         vocabulary=vocabulary,
@@ -114,17 +113,28 @@ def _training_and_validation(splits: Mapping[str, EncodedSplit], data: DataConfi
     return _Part("train", train), validation
 
 
+def _kept(data: DataConfig, split: EncodedSplit, name: str, *, trains: bool) -> int:
+    """Tokens kept per text. Where words are tagged, all those of a validation or test text are judged."""
+    if data.task == "tagging" and not trains:
+        return int(split.tokens.lengths.max(initial=1))
+    return kept_in_test(data) if name == "test" else data.max_length
+
+
+def kept_in_test(data: DataConfig) -> int:
+    """Tokens kept of a text of the test split, or of a new one."""
+    return data.max_length if data.test_max_length is None else data.test_max_length
+
+
 def _texts(
-    part: _Part, split: EncodedSplit, vocabulary: Vocabulary, data: DataConfig, seed: int, *, whole: bool
+    part: _Part, split: EncodedSplit, vocabulary: Vocabulary, data: DataConfig, seed: int, max_length: int
 ) -> Texts:
-    """whole: texts are not cut."""
     labels = split.labels if data.task == "tagging" else split.labels[part.rows]
     return Texts(
         words=split.tokens.subset(part.rows),
         vector_rows=vocabulary.table,
         labels=labels.astype(np.float32) if data.task == "regression" else labels,
         names=split.names.subset(part.rows),
-        max_length=int(split.tokens.lengths.max(initial=1)) if whole else data.max_length,
+        max_length=max_length,
         truncation=data.truncation,
         numbers=part.rows,
         shuffle_seed=integer(seed, "words", SPLITS.index(part.split)) if data.shuffle_words else None,

@@ -198,10 +198,13 @@ def _lengths(data: DataConfig, split: str) -> range:
             f"data.{key}={longest}: {data.probe} has no text longer than data.length={length} and that short: "
             f"type data.{key}={shortest}"
         )
-    if data.tokens == "word" and longest > data.max_length:
+    limit, most = "max_length", data.max_length
+    if split == "test" and data.test_max_length is not None:
+        limit, most = "test_max_length", data.test_max_length
+    if data.tokens == "word" and longest > most:
         raise UserError(
-            f"data.max_length={data.max_length} cuts texts of data.{key}={longest}, and their answers with them: "
-            f"type data.max_length={longest}"
+            f"data.{limit}={most} cuts texts of data.{key}={longest}, and their answers with them: "
+            f"type data.{limit}={longest}"
         )
     return range(longest if isinstance(kind, _Sequence) else shortest, longest + 1, kind.step)
 

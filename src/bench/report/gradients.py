@@ -43,6 +43,15 @@ def gradient_flow(found: Verdict, records: pd.DataFrame) -> Section:
     return Section("gradients", "Gradient flow", _blocks(runs, study.arms) if len(runs) else ())
 
 
+def flow_by_cell(records: pd.DataFrame) -> tuple[Block, ...]:
+    """The gradient flow of some runs, cell by cell; nothing where no record has it. records: as `bench.records`."""
+    flow = measured(records)
+    if flow.empty:
+        return ()
+    runs = flow.assign(task=flow["data.name"].astype(str), arm=flow["model.cell"].astype(str))
+    return _blocks(runs, tuple(sorted(runs["arm"].unique(), key=simplicity)))
+
+
 def gradient_document(records: pd.DataFrame) -> Document:
     """A document on the gradient flow of some runs. records: as `bench.records`, each with its gradient flow."""
     runs = labelled(records)

@@ -19,6 +19,7 @@ from bench.report.figures_forest import forest, ratios
 from bench.report.figures_seeds import paired_seeds
 from bench.report.gradients import gradient_flow
 from bench.report.headline import pairs_of_arms
+from bench.report.ladder import ladder
 from bench.report.looks import looks
 from bench.report.numbers import number, plural
 from bench.report.question import EVERYTHING, Question
@@ -124,6 +125,7 @@ def _sections(found: Verdict, question: Question, records: pd.DataFrame, skipped
         costs.learning(found),
         costs.lengths(found),
         costs.training_size(found),
+        ladder(found, records),
         gradient_flow(found, records),
         budget(found),
         _mcnemar(_headline_first(found)),

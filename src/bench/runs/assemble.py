@@ -15,7 +15,7 @@ from bench.runs.cell_sources import cell_package
 from bench.runs.contention import is_disturbed
 from bench.runs.digest import digest
 from bench.runs.environment import describe_code, describe_machine, describe_torch
-from bench.runs.record import RunRecord, Status
+from bench.runs.record import OF_QUESTIONS, RunRecord, Status
 from bench.runs.store import new_execution_id
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class Named(Protocol):
 def public_config(config: BenchConfig) -> dict[str, Scalar]:
     """The dotted keys of a configuration, home folders written as `~`, as records and trackers hold them.
 
-    The seed is left out: it is a field of its own. So are the protocol and the settings of duels, which belong to a
-    question and not to a run. The address of a tuning study may hold a password.
+    The seed is left out: it is a field of its own. So are the protocol, the claim and the settings of duels, which
+    belong to a question and not to a run. The address of a tuning study may hold a password.
     """
     return {
         key: without_home(value) if isinstance(value, str) else value
         for key, value in flatten(config)
-        if key not in ("seed", "tuning.storage") and not key.startswith(("protocol.", "duel."))
+        if key not in ("seed", "tuning.storage") and not key.startswith(OF_QUESTIONS)
     }
 
 

@@ -94,6 +94,22 @@ class TimeLimit(Stopper):
             self.stopped = trainer.should_stop = True
 
 
+class AccuracyReached(Stopper):
+    """Ends training after the epoch whose validation accuracy is at least so high, a fraction of 1."""
+
+    reason = "accuracy"
+
+    def __init__(self, accuracy: float) -> None:
+        self.accuracy = accuracy
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """The accuracy is that of all processes, so that all of them stop."""
+        assert isinstance(module, Classifier)
+        assert module.validation is not None
+        if module.validation.accuracy >= self.accuracy:
+            self.stopped = trainer.should_stop = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurveRow:
     """One row of the learning curve.

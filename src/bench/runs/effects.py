@@ -30,6 +30,24 @@ def _composes(embedding: EmbeddingConfig, file: VectorFile | None) -> bool:
     return file is not None and file.kind == "fasttext_binary"
 
 
+def _cuts_test_texts(data: DataConfig) -> bool:
+    """Whether `data.test_max_length` changes what is read of a test text.
+
+    Generated texts are read whole or refused, and sentences whose words are tagged are read whole.
+    """
+    if data.test_max_length == data.max_length:
+        return False
+    longest = _longest_generated(data)
+    if longest is not None:
+        return (data.test_length or longest) > data.max_length
+    return data.use_test and data.task != "tagging"
+
+
+def _longest_generated(data: DataConfig) -> int | None:
+    """Tokens that a generated training text has at most; None where only the texts tell."""
+    return data.length if data.probe is not None and data.tokens == "word" else None
+
+
 # What a linear model has instead: it reads no word vectors, and is not trained in steps.
 _NO_VECTORS = EmbeddingConfig(name="random", dimension=1)
 _NO_STEPS = TrainingConfig(epochs=1, batch_size=1, learning_rate=1.0)
@@ -48,6 +66,7 @@ _EMBEDDING: Mapping[str, Callable[[EmbeddingConfig, VectorFile | None], bool]] =
 _DATA: Mapping[str, Callable[[DataConfig, Collection[str]], bool]] = {
     "length": lambda data, splits: data.probe is not None,
     "test_length": lambda data, splits: data.probe is not None and data.test_length != data.length,
+    "test_max_length": lambda data, splits: "test" in splits and _cuts_test_texts(data),
     "size": lambda data, splits: data.probe is not None,
     "probe_seed": lambda data, splits: data.probe is not None,
     "validation_fraction": lambda data, splits: "dev" not in splits,
@@ -77,7 +96,7 @@ def settled(config: BenchConfig, splits: Collection[str], file: VectorFile | Non
     idle_embedding = {name for name, has_effect in _EMBEDDING.items() if not has_effect(embedding, file)}
     idle_data = {name for name, has_effect in _DATA.items() if not has_effect(data, splits)}
     window = config.training.tbptt
-    cuts = window is not None and window < data.max_length
+    cuts = window is not None and window < min(data.max_length, _longest_generated(data) or data.max_length)
     model = settled_model(config.model, dimension)
     return replace(
         config,

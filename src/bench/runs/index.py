@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.config import BenchConfig, Scalar
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.runs.record import RunRecord, field_types
+from bench.runs.record import OF_QUESTIONS, RunRecord, field_types
 
 if TYPE_CHECKING:
     import pandas
@@ -57,7 +57,7 @@ def columns() -> dict[str, Kind]:
     of_config = {
         name: kind
         for name, kind in _config_kinds(BenchConfig, "")
-        if name not in of_record and not name.startswith(("protocol.", "duel."))
+        if name not in of_record and not name.startswith(OF_QUESTIONS)
     }
     return {**of_record, **of_config}
 

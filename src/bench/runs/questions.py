@@ -5,6 +5,8 @@
     RESULTS/sweeps/<name>/protocols/<hash>.json  how a verdict is reached, and when that was fixed
     RESULTS/sweeps/<name>/equal-time/<key>.json  the seconds that runs at equal wall-clock may take
 
+What a question claims, and which questions a larger one is made of, are kept beside it (`stored_claims.py`).
+
 Every file is written once and never changes, so folders of several machines merge by copying.
 """
 
@@ -28,12 +30,12 @@ from bench.files import write_atomically
 from bench.runs.store import Store
 
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-_READ = ConfigDict(extra="ignore", strict=True)  # a newer program may know more
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+READ = ConfigDict(extra="ignore", strict=True)  # a newer program may know more
 _Stored = TypeVar("_Stored")
 
 
-@checked(frozen=True, kw_only=True, config=_READ)
+@checked(frozen=True, kw_only=True, config=READ)
 class StoredProtocol:
     """A protocol that judged a question, or was about to. fixed_at: ISO 8601, UTC."""
 
@@ -42,7 +44,7 @@ class StoredProtocol:
     fixed_at: str
 
 
-@checked(frozen=True, kw_only=True, config=_READ)
+@checked(frozen=True, kw_only=True, config=READ)
 class SweepMember:
     """One thing that a run is wanted for. A run can be wanted twice: an LSTM of equal width has equal parameters too.
 
@@ -56,7 +58,7 @@ class SweepMember:
     overrides: tuple[str, ...]
 
 
-@checked(frozen=True, kw_only=True, config=_READ)
+@checked(frozen=True, kw_only=True, config=READ)
 class StoredPlan:
     """What one call wanted. arguments: as typed;  protocol_hash: None in plans of older versions;
     waiting: overrides of runs that could not be named yet, because they wait for those at equal width."""
@@ -68,7 +70,7 @@ class StoredPlan:
     waiting: tuple[tuple[str, ...], ...] = ()
 
 
-@checked(frozen=True, kw_only=True, config=_READ)
+@checked(frozen=True, kw_only=True, config=READ)
 class TimeLimit:
     """The seconds for everyone at equal wall-clock. medians: train_seconds at equal width, by arm;
     hardware_key: of the machine that took them;  fixed_at: ISO 8601, UTC."""
@@ -85,19 +87,26 @@ def sweep_folder(store: Store, name: str) -> Path:
     Raises: `UserError` if the name is none that a folder can have.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(f"sweep.name={name}: becomes a folder, so write letters, digits, '.', '_' and '-' only")
+        raise UserError(
+            f"sweep.name={name}: becomes a folder, so write letters, digits, '.', '_' and '-' only, and one '/' at most"
+        )
     return store.results / "sweeps" / name
 
 
 def sweep_names(store: Store) -> list[str]:
     """The questions that have a plan in this results folder."""
-    return sorted({path.parent.name for path in store.results.glob("sweeps/*/plan-*.json")})
+    return sorted({_name_of(store, path.parent) for path in store.results.glob("sweeps/**/plan-*.json")})
 
 
 def question_names(store: Store) -> list[str]:
     """The questions of this results folder, also those that have come no further than their tuning."""
-    tuned = {path.parents[1].name for path in store.results.glob("sweeps/*/tuning/trials-*.json")}
+    tuned = {_name_of(store, path.parents[1]) for path in store.results.glob("sweeps/**/tuning/trials-*.json")}
     return sorted({*sweep_names(store), *tuned})
+
+
+def _name_of(store: Store, folder: Path) -> str:
+    """The question whose folder this is."""
+    return folder.relative_to(store.results / "sweeps").as_posix()
 
 
 def stored_plans(store: Store, name: str) -> list[StoredPlan]:
@@ -140,8 +149,8 @@ def store_protocol(store: Store, name: str, protocol: ProtocolConfig) -> StoredP
     digest = protocol_hash(protocol)
     path = sweep_folder(store, name) / "protocols" / f"{digest}.json"
     fixed = StoredProtocol(protocol=protocol, hash=digest, fixed_at=now())
-    _write_once(path, asdict(fixed))
-    return _read(path, StoredProtocol) or fixed
+    write_once(path, asdict(fixed))
+    return read_stored(path, StoredProtocol) or fixed
 
 
 def stored_protocols(store: Store, name: str) -> list[StoredProtocol]:
@@ -151,7 +160,7 @@ def stored_protocols(store: Store, name: str) -> list[StoredProtocol]:
     """
     found = []
     for path in sorted((sweep_folder(store, name) / "protocols").glob("*.json")):
-        stored = _read(path, StoredProtocol)
+        stored = read_stored(path, StoredProtocol)
         if stored is not None and not stored.hash == path.stem == protocol_hash(stored.protocol):
             _log.warning("skipped %s: was changed after it was written", path)
         elif stored is not None:
@@ -167,13 +176,13 @@ def store_time_limit(store: Store, name: str, key: str, limit: TimeLimit) -> Non
     path = _time_limit_path(store, name, key)
     if time_limit(store, name, key) is None:
         path.unlink(missing_ok=True)
-    _write_once(path, asdict(limit))
+    write_once(path, asdict(limit))
 
 
 def time_limit(store: Store, name: str, key: str) -> TimeLimit | None:
     """What `store_time_limit` kept; None where there is nothing (yet)."""
     path = _time_limit_path(store, name, key)
-    return _read(path, TimeLimit) if path.exists() else None
+    return read_stored(path, TimeLimit) if path.exists() else None
 
 
 def _time_limit_path(store: Store, name: str, key: str) -> Path:
@@ -189,17 +198,18 @@ def _by_age(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def _write_once(path: Path, content: Mapping[str, object]) -> None:
+def write_once(path: Path, content: Mapping[str, object]) -> None:
+    """Keep what is fixed once: a file that is there stays as it is."""
     if not path.exists():
         text = json.dumps(content, indent=1) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _read_all(paths: Iterable[Path], kind: type[_Stored]) -> list[_Stored]:
-    return [content for path in paths if (content := _read(path, kind)) is not None]
+    return [content for path in paths if (content := read_stored(path, kind)) is not None]
 
 
-def _read(path: Path, kind: type[_Stored]) -> _Stored | None:
+def read_stored(path: Path, kind: type[_Stored]) -> _Stored | None:
     """The content of one file; None, with a warning, where it is damaged."""
     try:
         return TypeAdapter[_Stored](kind).validate_json(path.read_bytes())

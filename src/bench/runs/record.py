@@ -18,6 +18,7 @@ from bench.config import Scalar
 from bench.errors import UserError
 
 SCHEMA_VERSION = 1
+OF_QUESTIONS = ("protocol.", "duel.", "sweep.claim", "sweep.parts")  # how keys begin that belong to no single run
 
 
 class Status(StrEnum):
@@ -48,7 +49,7 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION  # of this page
     error_type: str | None = None  # absent when finished
     error_message: str | None = None  # one line; absent when finished
-    stop_reason: str | None = None  # epochs | patience | max_seconds | pruned | solved; absent unless finished
+    stop_reason: str | None = None  # epochs | patience | accuracy | max_seconds | pruned | solved; absent if unfinished
     resumed_from: str | None = None  # execution_id that left the checkpoint it went on from; absent for a fresh start
     resumed_epochs: int | None = None  # epochs taken over from there; absent for a fresh start
 

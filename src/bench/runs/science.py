@@ -25,6 +25,7 @@ _GENERATED = {"data.length", "data.test_length", "data.size", "data.probe_seed"}
 # Keys that came later, and what they do without: there they are left out, so that earlier runs keep names and partners.
 _LATER: dict[str, Scalar] = {
     "training.tbptt": None, "data.inputs": "words", "data.tolerance": None, "embedding.open_vocabulary": False,
+    "data.test_max_length": None, "training.stop_at_accuracy": None,
     "model.chrono": None, "model.weight_drop": 0.0, "model.recurrent_dropout": 0.0, "model.variational": False,
 }  # fmt: skip
 _NOT_SCIENCE_GROUPS = ("hardware.", "logger.", "sweep.", "protocol.", "tuning.", "duel.")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bench.config import BenchConfig
 from bench.data.batches import Texts
+from bench.data.module import kept_in_test
 from bench.data.sources import SPLITS
 from bench.data.tokens.ragged import Ragged
 from bench.data.tokens.strings import Strings
@@ -84,7 +85,8 @@ class TrainedRun:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Texts as training encoded them: cleaned, divided into tokens, cut at `data.max_length`.
+        """Texts as training encoded them: cleaned, divided into tokens, cut at `data.max_length`
+        (`data.test_max_length`, where that is set).
 
         A text without a token, empty or of nothing but markup, becomes one unknown word. With `data.shuffle_words`
         every text is put in order as the first of the test split was.
@@ -148,7 +150,7 @@ class TrainedRun:
                 vector_rows=np.fromiter(rows, np.int32, len(encoded.words)),
                 labels=none,
                 names=Strings.of(()),
-                max_length=data.max_length,
+                max_length=kept_in_test(data),
                 truncation=data.truncation,
                 numbers=none,
                 shuffle_seed=integer(self.config.seed, "words", SPLITS.index("test")) if data.shuffle_words else None,

@@ -21,7 +21,7 @@ from bench.models.encoder import TextClassifier
 from bench.models.quality import Predictions, SplitQuality
 from bench.models.tasks import task_of
 from bench.processor import keep_freed_memory
-from bench.runs.callbacks import LearningCurve, Selection, Stopper, TimeLimit, copied_weights
+from bench.runs.callbacks import AccuracyReached, LearningCurve, Selection, Stopper, TimeLimit, copied_weights
 from bench.runs.checkpoint import Checkpoints
 from bench.runs.clock import Timing, TrainingClock
 from bench.runs.contention import ContentionReading
@@ -71,8 +71,13 @@ class Fit:
         self.curve = LearningCurve(config.training, self.clock)
         self.gradient_norms = GradientNorms(config.training.gradient_clip)
         self.checkpoints = Checkpoints(folder / CHECKPOINT, lambda: self.hardware_key)
-        limit = config.training.max_seconds
-        self.stoppers = [*([TimeLimit(self.clock, limit)] if limit else []), *stoppers, self.selection]
+        limit, enough = config.training.max_seconds, config.training.stop_at_accuracy
+        self.stoppers = [
+            *([TimeLimit(self.clock, limit)] if limit else []),
+            *([AccuracyReached(enough)] if enough else []),
+            *stoppers,
+            self.selection,
+        ]
         # The clock comes first, to mark a step's end before anyone looks at it, and goes on when all have looked.
         callbacks = [
             self.clock,

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from bench.claims import ClaimConfig
 from bench.config import BenchConfig, ProtocolConfig, protocol_hash
 from bench.files import write_atomically
 from bench.runs.questions import store_protocol, sweep_folder
 from bench.runs.record import RunRecord, Status
 from bench.runs.store import Store
+from bench.runs.stored_claims import store_claim
 from bench.sweeps.grid import Choice
 from bench.sweeps.tuning.studies import without_password
 
@@ -106,7 +108,8 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which runs answer a question. duplicates: combinations left out because another one is the same run."""
+    """Which runs answer a question. duplicates: combinations left out because another one is the same run;
+    claim: what they answer with yes or no, None where nothing is claimed."""
 
     name: str
     arguments: tuple[str, ...]
@@ -114,6 +117,7 @@ class Plan:
     members: tuple[Member, ...]
     waiting: tuple[Waiting, ...]
     duplicates: int
+    claim: ClaimConfig | None = None
 
     @property
     def to_run(self) -> list[Member]:
@@ -133,6 +137,8 @@ class Plan:
         folder = sweep_folder(store, self.name)
         if not trials:
             store_protocol(store, self.name, self.protocol)
+            if self.claim is not None:
+                store_claim(store, self.name, self.claim)
         content = {
             "schema_version": PLAN_SCHEMA_VERSION,
             "name": self.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.claims import ClaimConfig
 from bench.config import BenchConfig, ProtocolConfig
 from bench.errors import UserError
 from bench.runs.environment import code_version
@@ -13,6 +14,7 @@ from bench.runs.index import Columns
 from bench.runs.questions import sweep_folder, time_limit
 from bench.runs.record import Status
 from bench.runs.store import Store
+from bench.runs.stored_claims import check_fields
 from bench.sweeps.composition import Compositions
 from bench.sweeps.grid import Choice, at_width, seed_of
 from bench.sweeps.kernels import asked_for, planned_kernels
@@ -59,7 +61,9 @@ class Planner:
         ]
         _check_waiting(waiting, members)
         duplicates = len(choices) - len(waiting) - len(members)
-        return Plan(self.name, self.arguments, self._protocol(), tuple(members), tuple(waiting), duplicates)
+        return Plan(
+            self.name, self.arguments, self._protocol(), tuple(members), tuple(waiting), duplicates, self._claim()
+        )  # fmt: skip
 
     def config(self, choice: Choice) -> BenchConfig:
         """What one choice is composed to, its seed aside; one at equal wall-clock as at equal width."""
@@ -86,6 +90,15 @@ class Planner:
         first, *others = (config.protocol for config, _ in self._cells.values())
         if any(other != first for other in others):
             raise UserError("a question is judged by one protocol: give protocol and each of its keys one value")
+        return first
+
+    def _claim(self) -> ClaimConfig | None:
+        """The one claim of all, if there is any."""
+        first, *others = (config.sweep.claim for config, _ in self._cells.values())
+        if any(other != first for other in others):
+            raise UserError("a question has one claim: give each key of sweep.claim one value")
+        if first is not None:
+            check_fields(first)
         return first
 
     def _overrides(self, choice: Choice) -> tuple[str, ...]:

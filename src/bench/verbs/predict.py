@@ -4,7 +4,7 @@ RUN_ID may be the beginning of one, or `latest`: of the finished runs with weigh
 place of standard input. Every line, an empty one too, gets one line of JSON, in the same order and as soon as it has
 arrived: label, probability (the label's), probabilities (of every class), unseen. `unseen` is true where no token that
 was read has a vector of its own, so that the answer says nothing of the text. text=true repeats the text in front.
-Texts are cleaned and cut as in training (data.max_length).
+Texts are cleaned and cut as the run cut its test texts (data.max_length, data.test_max_length).
 """
 
 from __future__ import annotations

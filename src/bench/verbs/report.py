@@ -64,7 +64,14 @@ def report(arguments: Sequence[str]) -> int:
     console = Console(highlight=False, soft_wrap=True)
     store = Store(request.results)
     with _no_collection():
-        return _differences(request, store, console) if request.diff else _verdict(request, store, console)
+        if request.diff:
+            return _differences(request, store, console)
+        if (name := _claimed(request, store)) is not None:
+            from bench.verbs.report_claims import report_claims
+
+            with _skipped() as skipped:
+                return report_claims(store, name, console, skipped)
+        return _verdict(request, store, console)
 
 
 @contextmanager
@@ -116,6 +123,16 @@ def _wandb(value: str) -> bool:
 
         require_workspaces()
     return value == "true"
+
+
+def _claimed(request: Request, store: Store) -> str | None:
+    """The question, where it is answered by its claim: compare= and protocol= ask for a verdict on its runs instead."""
+    from bench.report.claimed import claims_something
+
+    of_verdicts = ("compare=", "protocol", "wandb=true")
+    asks_for_a_verdict = any(word.startswith(of_verdicts) for word in request.typed)
+    name = None if asks_for_a_verdict else request.sweep
+    return name if name is not None and claims_something(store, name) else None
 
 
 def _verdict(request: Request, store: Store, console: Console) -> int:

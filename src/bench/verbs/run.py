@@ -60,6 +60,16 @@ def multirun(overrides: Sequence[str]) -> int:
     Raises: `UserError` for bad input, before anything runs.
     """
     _register_plugins()
+    from bench.sweeps.parts import carry_out, parts_of
+
+    asked = parts_of(overrides)
+    if asked is not None:
+        return carry_out(asked, _question, overrides, _console())
+    return _question(overrides)
+
+
+def _question(overrides: Sequence[str]) -> int:
+    """One question through Hydra's multirun."""
     with session(overrides) as hydra:
         result = hydra.multirun(CONFIG_NAME, _task, list(overrides), with_log_configuration=False)
     return result if isinstance(result, int) else 0

@@ -155,7 +155,9 @@ def _view(request: Request) -> list[Table | Text]:
     found = overviews(Snapshot(Store(request.results)), request.sweep)
     if not found:
         raise UserError(f"no runs in {request.results} yet: `python -m bench` makes one, results=DIR looks elsewhere")
-    parts: list[Table | Text] = [tables.one_question(found[0]) if request.sweep else tables.all_questions(found)]
+    parts: list[Table | Text] = [
+        tables.one_question(found[0]) if request.sweep and len(found) == 1 else tables.all_questions(found)
+    ]
     if any(overview.running for overview in found):
         parts.append(tables.running(found))
     return [*parts, *(line for overview in found for line in tables.remarks(overview))]

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from bench.runs.lease import Holder, Progress
+from bench.runs.questions import question_names
+from bench.runs.stored_claims import stored_parts
 from bench.sweeps.status.estimate import Estimate, Past, with_progress
 from bench.sweeps.status.state import QuestionState, RunState, Snapshot, State
 
@@ -161,12 +163,16 @@ class Overview:
 
 
 def overviews(snapshot: Snapshot, name: str | None) -> list[Overview]:
-    """One question, or all of them and the runs that belong to none.
+    """One question, the parts of one that is made of several, or all of them and the runs that belong to none.
 
     Raises: `UserError` if there is no question of this name.
     """
     past = Past(snapshot.records)
-    return [Overview(found, past) for found in ([snapshot.question(name)] if name else snapshot.questions())]
+    if name is None:
+        return [Overview(found, past) for found in snapshot.questions()]
+    planned = question_names(snapshot.store)
+    parts = [part for part in stored_parts(snapshot.store, name) if part in planned]
+    return [Overview(snapshot.question(part), past) for part in parts or [name]]
 
 
 def by_reason(failures: Iterable[Failure]) -> list[tuple[int, Failure]]:
