@@ -12,6 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from bench.analysis.claim_runs import chosen, planned_runs
+from bench.analysis.claims import judge
 from bench.claims import LEAST_SIZES, ClaimConfig, words_of
 from bench.compose import compose, question_parts, session
 from bench.errors import UserError
@@ -72,6 +73,9 @@ def test_every_claim_plans_runs_of_both_arms(name: str, study: Study) -> None:
         assert min(counts) == max(counts) > 0, measure.name
         assert measure.along is None or measure.along in runs, measure.name
         assert measure.kind != "interaction" or runs[measure.along].nunique() >= LEAST_SIZES
+        measured = runs.assign(status="finished", **{measure.field: 1.0})
+        expected = within["seed"].nunique()
+        assert judge(measure, measured).seeds == expected > 1, "runs of the two arms do not pair"
     check_equal_parameters(plan, plan.claim)
 
 

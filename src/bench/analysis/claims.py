@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,9 @@ from bench.analysis.statistics import t_interval
 from bench.claims import LEAST_SIZES, RATIOS, ClaimConfig, Measure
 
 Verdict = Literal["yes", "no", "not shown"]
-YES, NO, NOT_SHOWN = "yes", "no", "not shown"
+YES: Final = "yes"
+NO: Final = "no"
+NOT_SHOWN: Final = "not shown"
 _LEAST_POINTS = 3  # of an exponent
 _LEAST_SEEDS = 4  # of a ladder, where four in five have to solve a length
 _TO_JUDGE = {"interaction": LEAST_SIZES, "exponent": _LEAST_POINTS}
@@ -217,7 +219,7 @@ def _ladder(measure: Measure, measured: pd.DataFrame) -> Found:
 
 
 def _length(value: object) -> float:
-    return float(value) if isinstance(value, int | float | np.number) and not pd.isna(value) else 0.0
+    return float(value) if isinstance(value, int | float | np.integer | np.floating) and value > 0 else 0.0
 
 
 def _told(length: float, longest: float) -> str:

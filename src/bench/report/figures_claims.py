@@ -75,7 +75,7 @@ def digits_of(found: Found) -> int:
 
 def _estimate_rows(name: str, found: Found) -> list[Row]:
     null, margin = (1.0, found.measure.least) if found.is_factor else (0.0, found.measure.least)
-    lines: Row = {"none": null} | _edges(found, null, margin)
+    lines: Row = {"none": null, **_edges(found, null, margin)}
     rows: list[Row] = [
         {"task": name, "row": str(task) or ALL, "value": float(value), "seed": int(seed), **lines}
         for seed, task, value in found.samples[["seed", "task", "value"]].itertuples(index=False)
@@ -103,11 +103,11 @@ def _along_rows(name: str, found: Found) -> list[Row]:
         {"task": name, "arm": str(arm), "size": float(size), "value": float(value)}
         for arm, size, value in runs[["arm", "size", "value"]].itertuples(index=False)
     ]
-    means = runs.groupby(["arm", "size"], sort=True)["value"].mean()
+    means = runs.groupby(["arm", "size"], sort=True, as_index=False)["value"].mean()
     rows += [
         {"task": name, "arm": str(arm), "size": float(size), "mean": float(value),
          "shown": f"{arm}, {size:g}: {number(float(value), 3)}"}
-        for (arm, size), value in means.items()
+        for arm, size, value in means[["arm", "size", "value"]].itertuples(index=False)
     ]  # fmt: skip
     return rows
 
