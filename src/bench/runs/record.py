@@ -49,9 +49,7 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION  # of this page
     error_type: str | None = None  # absent when finished
     error_message: str | None = None  # one line; absent when finished
-    stop_reason: str | None = (
-        None  # epochs | patience | accuracy | max_seconds | pruned | solved; absent unless finished
-    )
+    stop_reason: str | None = None  # epochs | patience | accuracy | max_seconds | pruned | solved; if finished
     resumed_from: str | None = None  # execution_id that left the checkpoint it went on from; absent for a fresh start
     resumed_epochs: int | None = None  # epochs taken over from there; absent for a fresh start
 
