@@ -63,7 +63,7 @@ def _spoken(drawn: pd.DataFrame) -> list[str]:
 def _chart(looks: theme.Arms) -> alt.LayerChart:
     axis = alt.Axis(title="seeds that solve it (%)", tickCount=5, minExtent=42)
     scale = alt.Scale(domain=[0, 100])
-    tooltip = [
+    tooltip: list[str | alt.Tooltip] = [
         "task:N", "arm:N", alt.Tooltip("length:Q", title="tokens"), alt.Tooltip("solved:Q", title="solved by"),
         alt.Tooltip("seeds:Q", title="n (seeds)"), alt.Tooltip("accuracy:N", title="median test accuracy, %"),
     ]  # fmt: skip
