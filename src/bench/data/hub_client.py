@@ -70,11 +70,12 @@ def load(data: DataConfig) -> HubDataset:
     Where the dataset is a loading script, the hub's Parquet export is downloaded instead.
     Raises: `UserError` in one line if the hub does not have it or it cannot be read.
     """
-    from datasets import disable_progress_bars, load_dataset
+    from datasets import disable_progress_bars, load_dataset, logging
     from huggingface_hub import constants
 
     if not sys.stderr.isatty():
         disable_progress_bars()
+    logging.set_verbosity_error()  # what keeps people from a corpus is told in one line
     try:
         place = Place(data.hub_revision) if constants.HF_HUB_OFFLINE else find(data)
         config = data.hub_config if place.files is None else None
@@ -111,12 +112,16 @@ def _choose_splits(data: DataConfig, present: Sequence[str]) -> dict[str, str]:
 
 
 def _describe(data: DataConfig, error: Exception) -> str:
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, RevisionNotFoundError):
         return f"hub {data.hub_id} has no revision {data.hub_revision}: set data.hub_revision=null for the newest one"
     if isinstance(error, RepositoryNotFoundError):
         return f"{endpoint()} has no dataset '{data.hub_id}' that is open to you: check data.hub_id or log in"
+    if HF_HUB_OFFLINE:
+        lacks = f"HF_HUB_OFFLINE is set, and the client's own cache does not serve {data.hub_id} as asked"
+        return f"{lacks}: unset it and run {fetch_command(data)}, or set BENCH_DATA=DIR or data.path=DIR"
     reason = " ".join(str(error).split())[:200] or "no reason given"
     return f"download of {data.hub_id} failed ({type(error).__name__}: {reason}): run {fetch_command(data)} again"
 
