@@ -1,6 +1,7 @@
 """A dataset hub on this machine: what the stock Hugging Face client asks for, served from a folder over HTTP.
 
-`HubServer(folder)` serves `folder/<owner>/<name>/**` as the dataset `<owner>/<name>`, each at one commit.
+`HubServer(folder)` serves `folder/<owner>/<name>/**` as the dataset `<owner>/<name>`, each at one commit, and beside it
+`folder/<owner>/<name>.export/**` as its branch `refs/convert/parquet`, where there is one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from types import TracebackType
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+EXPORT = "refs/convert/parquet"
+EXPORT_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 class HubServer:
@@ -54,9 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        path = unquote(urlsplit(self.path).path)
-        self.log.append(f"{self.command} {path}")
-        match path.strip("/").split("/"):
+        path = urlsplit(self.path).path
+        self.log.append(f"{self.command} {unquote(path)}")
+        match [unquote(part) for part in path.strip("/").split("/")]:
             case [""]:
                 self._send(200, b"a dataset hub")
             case ["api", "datasets", owner, name, *rest] if (self.folder / owner / name).is_dir():
@@ -67,32 +70,32 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
 
     def _describe(self, name: str, rest: list[str], body: str) -> None:
-        repository, commit = self.folder / name, self._commit_of(name)
-        files = sorted(path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file())
+        tree, commit = self._tree(name, rest[1] if rest else "main")
+        if tree is None:
+            return self._send(404, b'{"error": "Revision not found"}', {"X-Error-Code": "RevisionNotFound"})
         match rest:
-            case [] | ["revision", _] if not rest or rest[1] in ("main", commit):
+            case [] | ["revision", _]:
+                files = sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file())
                 siblings = [{"rfilename": file} for file in files]
-                tree: object = {"id": name, "sha": commit, "private": False, "tags": [], "siblings": siblings}
-            case ["paths-info", revision] if revision in ("main", commit):
+                answer: object = {"id": name, "sha": commit, "private": False, "tags": [], "siblings": siblings}
+            case ["paths-info", _]:
                 wanted = parse_qs(body).get("paths", []) if not body.startswith("{") else json.loads(body)["paths"]
-                tree = [_entry(repository / path, path) for path in wanted if (repository / path).exists()]
-            case ["tree", revision, *folder] if revision in ("main", commit) and repository.joinpath(*folder).is_dir():
-                inside = repository.joinpath(*folder)
+                answer = [_entry(tree / path, path) for path in wanted if (tree / path).exists()]
+            case ["tree", _, *folder] if tree.joinpath(*folder).is_dir():
+                inside = tree.joinpath(*folder)
                 recursive = "recursive=true" in self.path.lower()
                 found = sorted(inside.rglob("*") if recursive else inside.iterdir())
-                tree = [_entry(path, path.relative_to(repository).as_posix()) for path in found]
-            case ["tree", revision, *_] if revision in ("main", commit):
-                return self._send(404, b'{"error": "Entry not found"}', {"X-Error-Code": "EntryNotFound"})
+                answer = [_entry(path, path.relative_to(tree).as_posix()) for path in found]
             case _:
-                return self._send(404, b'{"error": "Revision not found"}', {"X-Error-Code": "RevisionNotFound"})
-        return self._send(200, json.dumps(tree).encode(), {"Content-Type": "application/json"})
+                return self._send(404, b'{"error": "Entry not found"}', {"X-Error-Code": "EntryNotFound"})
+        return self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _resolve(self, name: str, revision: str, file: str) -> None:
-        repository, commit = self.folder / name, self._commit_of(name)
-        if not repository.is_dir() or revision not in ("main", commit) or not (repository / file).is_file():
-            code = "EntryNotFound" if repository.is_dir() else "RepoNotFound"
+        tree, commit = self._tree(name, revision)
+        if tree is None or not (tree / file).is_file():
+            code = "EntryNotFound" if (self.folder / name).is_dir() else "RepoNotFound"
             return self._send(404, b"", {"X-Error-Code": code, "X-Repo-Commit": commit})
-        content = (repository / file).read_bytes()
+        content = (tree / file).read_bytes()
         headers = {"ETag": f'"{_git_hash(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         wanted = self.headers.get("Range", "")
         if not wanted.startswith("bytes="):
@@ -101,6 +104,16 @@ class _Handler(BaseHTTPRequestHandler):
         start, stop = int(first), min(int(last or len(content) - 1), len(content) - 1) + 1
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         return self._send(206, content[start:stop], headers)
+
+    def _tree(self, name: str, revision: str) -> tuple[Path | None, str]:
+        """The files of a dataset at a revision, and the commit."""
+        commit = self._commit_of(name)
+        if revision in (EXPORT, EXPORT_COMMIT):
+            tree, commit = self.folder / f"{name}.export", EXPORT_COMMIT
+        else:
+            tree = self.folder / name
+        known = revision in ("main", commit, EXPORT) and tree.is_dir()
+        return tree if known else None, commit
 
     def _commit_of(self, name: str) -> str:
         return self.commit if isinstance(self.commit, str) else self.commit.get(name, COMMIT)

@@ -234,7 +234,8 @@ def test_unlabelled_rows_are_refused_not_trained_on(hub: Path, tmp_path: Path) -
         ),
         ({"label_column": "stars"}, "hub stanfordnlp/imdb, train split has no column 'stars' (data.label_column)"),
         ({"hub_splits": {"train": "train", "test": "tests"}}, "hub stanfordnlp/imdb has no split 'tests'"),
-        ({"task": "tagging"}, "data.task=tagging: such corpora are not downloaded from the hub"),
+        ({"task": "tagging"}, "train split: the text column holds string, not a list for each sentence"),
+        ({"task": "regression"}, "data.task=regression: such corpora are not downloaded from the hub"),
     ],
 )
 def test_a_configuration_that_the_hub_does_not_bear_out_is_refused_and_leaves_no_cache(

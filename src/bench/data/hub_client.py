@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from bench import network
 from bench.config import DataConfig
+from bench.data.hub_export import Place, find
 from bench.data.reading.tables import SPLIT_NAMES
 from bench.errors import UserError, did_you_mean
 
@@ -26,7 +27,8 @@ _ROWS = 5_000  # in a piece
 class HubDataset:
     """A dataset as the client has brought it; it lies on disk.
 
-    revision: its commit;  splits: by our names;  label_names: in the order of their numbers, if the hub declares them.
+    revision: its commit;  splits: by our names;  label_names: of texts or of words, in the order of their numbers, if
+    the hub declares them.
     """
 
     revision: str | None
@@ -36,6 +38,18 @@ class HubDataset:
     def pieces(self, split: str) -> Iterator[pa.Table]:
         """The rows of a split, some thousands at a time."""
         yield from self.splits[split].with_format("arrow").iter(batch_size=_ROWS)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A dataset that has been read through, and can be written down.
+
+    names: its classes;  left_out: rows of each split that are not kept;  write: writes a split, by our name, to a file.
+    """
+
+    names: Sequence[str]
+    left_out: Mapping[str, int]
+    write: Callable[[str, Path], None]
 
 
 def endpoint() -> str:
@@ -53,23 +67,27 @@ def why_unreachable(data: DataConfig) -> str | None:
 def load(data: DataConfig) -> HubDataset:
     """Let the client download a dataset, or find it in the client's own cache.
 
+    Where the dataset is a loading script, the hub's Parquet export is downloaded instead.
     Raises: `UserError` in one line if the hub does not have it or it cannot be read.
     """
-    from datasets import disable_progress_bars, load_dataset
-    from huggingface_hub import HfApi, constants
+    from datasets import disable_progress_bars, load_dataset, logging
+    from huggingface_hub import constants
 
     if not sys.stderr.isatty():
         disable_progress_bars()
+    logging.set_verbosity_error()  # what keeps people from a corpus is told in one line
     try:
-        revision = data.hub_revision
-        if not constants.HF_HUB_OFFLINE:
-            revision = HfApi().dataset_info(str(data.hub_id), revision=revision, timeout=10).sha
-        loaded = load_dataset(data.hub_id, data.hub_config, revision=revision)
+        place = Place(data.hub_revision) if constants.HF_HUB_OFFLINE else find(data)
+        config = data.hub_config if place.files is None else None
+        loaded = load_dataset(data.hub_id, config, data_files=place.files, revision=place.revision)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(_describe(data, error)) from None
     splits = {ours: loaded[theirs] for ours, theirs in _choose_splits(data, list(loaded)).items()}
     feature = splits["train"].features.get(data.label_column)
-    return HubDataset(revision or _commit_of(splits["train"].info), splits, getattr(feature, "names", None))
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # a list's are those of its entries
+    return HubDataset(place.revision or _commit_of(splits["train"].info), splits, names)
 
 
 def fetch_command(data: DataConfig) -> str:
@@ -94,12 +112,16 @@ def _choose_splits(data: DataConfig, present: Sequence[str]) -> dict[str, str]:
 
 
 def _describe(data: DataConfig, error: Exception) -> str:
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, RevisionNotFoundError):
         return f"hub {data.hub_id} has no revision {data.hub_revision}: set data.hub_revision=null for the newest one"
     if isinstance(error, RepositoryNotFoundError):
         return f"{endpoint()} has no dataset '{data.hub_id}' that is open to you: check data.hub_id or log in"
+    if HF_HUB_OFFLINE:
+        lacks = f"HF_HUB_OFFLINE is set, and the client's own cache does not serve {data.hub_id} as asked"
+        return f"{lacks}: unset it and run {fetch_command(data)}, or set BENCH_DATA=DIR or data.path=DIR"
     reason = " ".join(str(error).split())[:200] or "no reason given"
     return f"download of {data.hub_id} failed ({type(error).__name__}: {reason}): run {fetch_command(data)} again"
 

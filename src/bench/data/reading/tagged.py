@@ -24,12 +24,12 @@ def sentences(
     source, before = progress.source, progress.before
     word_lists = _lists(words, f"{source}: the text column", "data.text_column")
     tag_lists = _lists(tags, f"{source}: the label column", "data.label_column")
-    counts, tag_counts = _counts(word_lists), _counts(tag_lists)
+    counts, tag_counts = counts_of(word_lists), counts_of(tag_lists)
     if (counts != tag_counts).any():
         row = int((counts != tag_counts).argmax())
         numbers = f"{counts[row]} words but {tag_counts[row]} tags"
         raise UserError(f"{source}, row {before + row + 1}: {numbers}: give every word one tag")
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = offsets_of(counts)
     flat = valid_texts(pa.chunked_array([word_lists.flatten()]), f"{source}, words from row {before + 1} on", 0)
     progress.blank.see((counts == 0) | _rows_with(blank_texts(flat), offsets), before)
     labels = valid_labels(pa.chunked_array([tag_lists.flatten()]), source)
@@ -41,15 +41,25 @@ def sentences(
 
 def _lists(column: pa.ChunkedArray, what: str, key: str) -> pa.Array:
     """A column of lists as one array."""
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+    if not is_lists(column.type):
         raise UserError(f"{what} holds {column.type}, not a list for each sentence: choose another with {key}=NAME")
     return column.combine_chunks()
 
 
-def _counts(lists: pa.Array) -> np.ndarray:
+def is_lists(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def counts_of(lists: pa.Array) -> np.ndarray:
     """(rows,) int64: entries of each list, none for null."""
     counts: np.ndarray = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     return counts
+
+
+def offsets_of(counts: np.ndarray) -> np.ndarray:
+    """(rows + 1,) int64: where the entries of each list begin among those of all."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _rows_with(marked: np.ndarray, offsets: np.ndarray) -> np.ndarray:
