@@ -16,6 +16,24 @@ from bench.runs.stored_claims import StoredClaim, stored_claims, stored_parts
 
 
 @dataclass(frozen=True)
+class PlannedClaim:
+    """A question that claims something, as planned. claims: first fixed first;  plans: oldest first, at least one."""
+
+    name: str
+    claims: tuple[StoredClaim, ...]
+    plans: tuple[StoredPlan, ...]
+
+
+@dataclass(frozen=True)
+class PlannedClaims:
+    """Everything that a question was planned to answer. missing: parts without a plan or without a claim."""
+
+    name: str
+    parts: tuple[PlannedClaim, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Claimed:
     """A question that claims something. claims: as stored, first fixed first, and the first one is answered;
     asked: the arguments of its plan;  runs: as from `planned_runs`;  records: theirs, as `bench.records`."""
@@ -55,23 +73,29 @@ def claims_something(store: Store, name: str) -> bool:
     return planned or bool(stored_parts(store, name))
 
 
-def read_claims(store: Store, name: str, records: pd.DataFrame) -> Claims:
-    """What a question claims, and what its runs say of it. records: as `bench.records`, of the whole folder."""
+def planned_claims(store: Store, name: str) -> PlannedClaims:
+    """What a question claims, or what the questions claim that it is made of."""
     names = stored_parts(store, name) or (name,)
     known = set(sweep_names(store))
-    found = [_claimed(store, part, records) for part in names if part in known]
-    parts = tuple(entry for entry in found if entry is not None)
-    return Claims(name, parts, tuple(part for part in names if part not in {entry.name for entry in parts}))
+    read = [
+        PlannedClaim(part, tuple(stored_claims(store, part)), tuple(stored_plans(store, part)))
+        for part in names
+        if part in known
+    ]
+    parts = tuple(part for part in read if part.claims and part.plans)
+    return PlannedClaims(name, parts, tuple(part for part in names if part not in {entry.name for entry in parts}))
 
 
-def _claimed(store: Store, name: str, records: pd.DataFrame) -> Claimed | None:
-    claims, plans = stored_claims(store, name), stored_plans(store, name)
-    if not claims or not plans:
-        return None
-    plan = _answering(plans, records)
+def answer_claims(planned: PlannedClaims, records: pd.DataFrame) -> Claims:
+    """What records say of planned claims. records: as `bench.records`, also of other questions."""
+    return Claims(planned.name, tuple(_claimed(part, records) for part in planned.parts), planned.missing)
+
+
+def _claimed(part: PlannedClaim, records: pd.DataFrame) -> Claimed:
+    plan = _answering(part.plans, records)
     runs = planned_runs(plan.members, records)
-    found, own = answer(name, claims[0].claim, runs), records["run_id"].isin(runs["run_id"])
-    return Claimed(name, tuple(claims), plan.arguments, runs, found, records[own].reset_index(drop=True))
+    found, own = answer(part.name, part.claims[0].claim, runs), records["run_id"].isin(runs["run_id"])
+    return Claimed(part.name, part.claims, plan.arguments, runs, found, records[own].reset_index(drop=True))
 
 
 def _answering(plans: Sequence[StoredPlan], records: pd.DataFrame) -> StoredPlan:

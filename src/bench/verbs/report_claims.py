@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import UserError
-from bench.report.claimed import Claims, read_claims
+from bench.report.claimed import Claims, answer_claims, planned_claims
 from bench.report.claims import claims_document
 from bench.report.figures_claims import told
 from bench.report.folder import write_report
@@ -20,7 +20,7 @@ def report_claims(store: Store, name: str, console: Console, skipped: list[str])
 
     Raises: `UserError` where none of the questions has been planned.
     """
-    claims = read_claims(store, name, store.table())
+    claims = answer_claims(planned_claims(store, name), store.table())
     if not claims.parts:
         raise UserError(f"report: nothing of sweep '{name}' has been planned yet: python -m bench -m +sweep={name}")
     document = claims_document(claims, tuple(skipped))
