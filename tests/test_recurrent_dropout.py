@@ -280,7 +280,7 @@ def test_a_masked_text_read_in_two_parts_has_the_states_of_one_read_at_once(cell
 
 @EVERY_CELL
 def test_gradients_under_recurrent_dropout_are_the_derivative(cell: str) -> None:
-    model = ModelConfig(cell=cell, hidden_size=4, bidirectional=True, recurrent_dropout=0.5)
+    model = ModelConfig(cell=cell, hidden_size=2, bidirectional=True, recurrent_dropout=0.5)
     layer, values = layer_of(model, "torch"), values_of(time=9)[:, :4]
     lengths, names = torch.tensor([4, 2, 3]), [name for name, _ in layer.named_parameters()]
 
