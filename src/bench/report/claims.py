@@ -41,7 +41,7 @@ def claims_document(claims: Claims, skipped: tuple[str, ...] = ()) -> Document:
         warnings=tuple(_warnings(claims, skipped)),
         sections=(
             *((_summary(claims),) if claims.parts else ()),
-            *(_section(part) for part in claims.parts),
+            *(_section(part, _title(part, claims)) for part in claims.parts),
             _repeat(claims),
         ),
     )
@@ -96,7 +96,14 @@ def _short(found: Found) -> str:
     return f"{found.measure.name}: {told(found)} ({found.verdict})"
 
 
-def _section(part: Claimed) -> Section:
+def _title(part: Claimed, claims: Claims) -> str:
+    """The claim; where several questions ask the same, which of them this is."""
+    said = part.answer.claim.says.rstrip(".")
+    alike = sum(other.answer.claim.says == part.answer.claim.says for other in claims.parts)
+    return said if alike == 1 else f"{said} ({part.name.rpartition('/')[2]})"
+
+
+def _section(part: Claimed, title: str) -> Section:
     """One claim: what was claimed, what was measured, the figure, the numbers."""
     claim, key, said = part.answer.claim, file_name(part.name), part.answer.claim.says.rstrip(".")
     numbers = _measures(part.answer, key)
@@ -118,7 +125,7 @@ def _section(part: Claimed) -> Section:
         blocks += ladder_blocks(ladders(part.records, uncommitted=True), key=key)
     if part.unfinished:
         blocks.append(Prose(f"Planned runs without a result: {_gaps(part)}."))
-    return Section(key, said, tuple(blocks))
+    return Section(key, title, tuple(blocks))
 
 
 def _measures(answer: Answer, key: str) -> Table:
