@@ -37,7 +37,6 @@ def steps_of(shape: str, keeps: bool) -> dict[str, float]:
     from bench.compose import compose
     from bench.models.encoder import TextClassifier
 
-    torch.set_flush_denormal(True)
     length, batch, dimension, hidden = map(int, shape.split(","))
     draw = torch.Generator().manual_seed(0)
     tokens, labels = torch.randint(2, ROWS, (batch, length), generator=draw), torch.arange(batch) % CLASSES

@@ -25,6 +25,7 @@ class TrainingStep:
     """
 
     def __init__(self, network: TextClassifier, tokens: Tensor, labels: Tensor, window: int | None = None) -> None:
+        torch.set_flush_denormal(True)  # as in every run: one batch, again and again, has gradients that small soon
         recipe = replace(compose([]).training, schedule="constant", warmup_fraction=0.0, tbptt=window)
         self._module = Classifier(network, recipe, network.output.out_features, 1, 0).train()
         optimizer = self._module.configure_optimizers()

@@ -34,7 +34,6 @@ def turns(ladder: Ladder, quick: bool, seconds: float) -> list[list[list[float]]
     Within a turn everyone trains every size once, in a random order. seconds: after which no further turn begins.
     """
     keep_freed_memory()
-    torch.set_flush_denormal(True)  # one batch, again and again: gradients become too small for full speed
     places = [(who, size) for who in ladder.contestants for size in ladder.sizes(quick).values()]
     steps = {place: step_of(*place) for place in places}
     for step in steps.values():
