@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bench.config import DataConfig
 from bench.data.hub_client import HubDataset, Sound
-from bench.data.reading.columns import is_text, valid_ids
+from bench.data.hub_split import write_split
+from bench.data.reading.columns import is_text
 from bench.data.reading.labels import class_indices, class_names
 from bench.data.reading.scan import scan
 from bench.data.reading.tables import Columns, checked
@@ -51,15 +51,7 @@ def _write(dataset: HubDataset, data: DataConfig, split: str, path: Path) -> Non
     """Write a split: words and tags in columns of the names that `data` has for them, and id."""
     lists = pa.list_(pa.string())
     schema = pa.schema({data.text_column: lists, data.label_column: lists, "id": pa.string()})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        first = 0
-        for table in _sentences(dataset, split, data, str(path)):
-            end, ids = first + len(table), valid_ids(table)
-            numbered = pa.array([f"{split}-{row}" for row in range(first, end)], pa.string())
-            columns = [table[data.text_column], table[data.label_column], numbered if ids is None else ids]
-            cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
-            writer.write_table(pa.table(cast, schema=schema))
-            first = end
+    write_split(path, split, schema, _sentences(dataset, split, data, str(path)))
 
 
 def _sentences(dataset: HubDataset, split: str, data: DataConfig, source: str) -> Iterator[pa.Table]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.config import DataConfig
 from bench.data.hub_client import HubDataset, Sound
-from bench.data.reading.columns import blank_texts, valid_ids, valid_texts
+from bench.data.hub_split import write_split
+from bench.data.reading.columns import blank_texts, valid_texts
 from bench.data.reading.labels import class_indices, class_names
 from bench.data.reading.tables import Columns, checked
 from bench.errors import UserError
@@ -73,18 +73,23 @@ def _write(
     schema = pa.schema({"text": pa.large_string(), "label": pa.int64(), "id": pa.string()})
     if data.text_start_column is not None:
         schema = schema.append(pa.field(data.text_start_column, pa.int64()))
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        first = 0
-        for table in _with_text(dataset.pieces(split), data.text_column, str(path)):
-            end, ids = first + len(table), valid_ids(table)
-            numbered = pa.array([f"{split}-{row}" for row in range(first, end)], pa.string())
-            labels = pa.array(indices[split][first:end])
-            columns = [table[data.text_column], labels, numbered if ids is None else ids]
-            if data.text_start_column is not None:
-                columns.append(_starts(table, data.text_start_column))
-            cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
-            writer.write_table(pa.table(cast, schema=schema))
-            first = end
+    write_split(path, split, schema, _labelled(dataset, split, data, indices[split], str(path)))
+
+
+def _labelled(
+    dataset: HubDataset, split: str, data: DataConfig, labels: npt.NDArray[np.int64], source: str
+) -> Iterator[pa.Table]:
+    """Texts with their labels as numbers, where they begin if `data` asks for it, and perhaps ids."""
+    first = 0
+    for table in _with_text(dataset.pieces(split), data.text_column, source):
+        end = first + len(table)
+        columns = {"text": table[data.text_column], "label": pa.array(labels[first:end])}
+        if data.text_start_column is not None:
+            columns[data.text_start_column] = _starts(table, data.text_start_column)
+        if table.column_names.count("id") == 1:
+            columns["id"] = table["id"]
+        yield pa.table(columns)
+        first = end
 
 
 def _starts(table: pa.Table, column: str) -> pa.Array | pa.ChunkedArray:
