@@ -62,6 +62,11 @@ class ClaimConfig:
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)]
     alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
 
+    @property
+    def said(self) -> str:
+        """The sentence without its full stop, to stand in another one or above a section."""
+        return self.says.rstrip(".")
+
 
 def words_of(text: str) -> list[Word]:
     """The KEY=VALUE words of an arm or of `where`.

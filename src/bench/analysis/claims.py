@@ -78,11 +78,6 @@ class Answer:
     verdict: Verdict
     found: tuple[Found, ...]
 
-    @property
-    def open(self) -> list[Found]:
-        """The measures that were neither shown nor refuted."""
-        return [found for found in self.found if found.verdict == NOT_SHOWN]
-
 
 def answer(name: str, claim: ClaimConfig, runs: pd.DataFrame) -> Answer:
     """Answer a claim. runs: from `planned_runs`, those of its question."""
@@ -228,9 +223,14 @@ def _told(length: float, longest: float) -> str:
     return f"at least {length:g}, the longest that was tried" if length == longest else f"up to {length:g}"
 
 
+def tally(answers: Sequence[Answer]) -> dict[Verdict, int]:
+    """How many claims got each answer."""
+    return {word: sum(entry.verdict == word for entry in answers) for word in (YES, NO, NOT_SHOWN)}
+
+
 def overall(answers: Sequence[Answer]) -> str:
     """One sentence on several claims."""
-    counts = {word: sum(entry.verdict == word for entry in answers) for word in (YES, NO, NOT_SHOWN)}
+    counts = tally(answers)
     if len(answers) == 1:
         return sentence(answers[0])
     return (
@@ -241,7 +241,7 @@ def overall(answers: Sequence[Answer]) -> str:
 
 def sentence(entry: Answer) -> str:
     """The answer and the claim."""
-    said = entry.claim.says.rstrip(".")
+    said = entry.claim.said
     return {
         YES: f"Yes, it held here: {said}.",
         NO: f"No, it did not hold here: {said}.",

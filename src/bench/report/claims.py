@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from bench.analysis.claims import NO, NOT_SHOWN, YES, Answer, Found, overall, sentence
+from bench.analysis.claims import Answer, Found, overall, sentence, tally
 from bench.analysis.ladder import ladders
 from bench.claims import Measure
 from bench.files import without_home
@@ -27,7 +27,6 @@ _CERTAINTY = (
 def claims_document(claims: Claims, skipped: tuple[str, ...] = ()) -> Document:
     """Everything that page, Markdown and spreadsheets show. skipped: a line for each record that could not be read."""
     answers = [part.answer for part in claims.parts]
-    counts = {word: sum(entry.verdict == word for entry in answers) for word in (YES, NO, NOT_SHOWN)}
     finished = claims.runs.drop_duplicates("run_id")["status"].eq("finished").sum() if claims.parts else 0
     return Document(
         title=f"What the textbooks claim: {claims.name}",
@@ -35,7 +34,7 @@ def claims_document(claims: Claims, skipped: tuple[str, ...] = ()) -> Document:
         certainty=_CERTAINTY,
         tone="",
         facts=(
-            *((word.capitalize(), str(count)) for word, count in counts.items()),
+            *((word.capitalize(), str(count)) for word, count in tally(answers).items()),
             ("Runs finished", f"{int(finished):,}"),
         ),
         warnings=tuple(_warnings(claims, skipped)),
@@ -98,21 +97,21 @@ def _short(found: Found) -> str:
 
 def _title(part: Claimed, claims: Claims) -> str:
     """The claim; where several questions ask the same, which of them this is."""
-    said = part.answer.claim.says.rstrip(".")
+    said = part.answer.claim.said
     alike = sum(other.answer.claim.says == part.answer.claim.says for other in claims.parts)
     return said if alike == 1 else f"{said} ({part.name.rpartition('/')[2]})"
 
 
 def _section(part: Claimed, title: str) -> Section:
     """One claim: what was claimed, what was measured, the figure, the numbers."""
-    claim, key, said = part.answer.claim, file_name(part.name), part.answer.claim.says.rstrip(".")
+    claim, key = part.answer.claim, file_name(part.name)
     numbers = _measures(part.answer, key)
     drawn = [figure for figure in (estimates(part.answer, key), along(part.answer, key)) if figure is not None]
     notes = [f"{found.measure.name}: {note}." for found in part.answer.found for note in found.notes]
     fixed = part.claims[0].fixed_at[:16].replace("T", " ")
     blocks: list[Block] = [
         Prose(sentence(part.answer), strong=True),
-        Prose(f"Claim: {said} ({claim.source}). Held equal: {claim.held}."),
+        Prose(f"Claim: {claim.said} ({claim.source}). Held equal: {claim.held}."),
         Prose(f"Intervals of {1 - claim.alpha:.0%} over seeds. The claim was stored with the plan on {fixed} UTC."),
         numbers,
         *(Plot(figure, see=numbers.name) for figure in drawn),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import altair as alt
-import pandas as pd
 
 from bench.analysis.claims import Answer, Found
 from bench.report import theme
@@ -31,7 +30,7 @@ def estimates(answer: Answer, key: str) -> Figure | None:
     most = max(len({row["row"] for row in rows if row["task"] == name}) for name in names)
     return Figure(
         f"{key}_estimates",
-        f"{answer.claim.says.rstrip('.')}: {plural(len(shown), 'measure')}, {_seeds(shown)}",
+        f"{answer.claim.said}: {plural(len(shown), 'measure')}, {_seeds(shown)}",
         "Dots: one seed on one task each. Thick dot and line: mean over tasks and its interval over seeds. Vertical "
         f"line: no difference; dashed: the margin.{left_out}",
         "Estimates: " + "; ".join(f"{found.measure.name} {told(found)}" for found in shown[:6]) + ".",
@@ -51,7 +50,7 @@ def along(answer: Answer, key: str) -> Figure | None:
     keys = ", ".join(dict.fromkeys(str(found.measure.along) for found in shown))
     return Figure(
         f"{key}_along",
-        f"{answer.claim.says.rstrip('.')}: along {keys}, {_seeds(shown)}",
+        f"{answer.claim.said}: along {keys}, {_seeds(shown)}",
         f"Dots: one run each. Lines: means over runs, tasks together.{left_out}",
         f"Along {keys}: " + "; ".join(f"{found.measure.name}, {found.verdict}" for found in shown[:6]) + ".",
         in_panels(_along_chart(theme.Arms(arms, arms), keys), names, height=_HEIGHT),
@@ -144,9 +143,5 @@ def _along_chart(arms: theme.Arms, keys: str) -> alt.LayerChart:
 
 
 def _seeds(shown: Sequence[Found]) -> str:
-    counts = {found.seeds or int(_runs_seeds(found.runs)) for found in shown}
+    counts = {found.seeds or found.runs["seed"].nunique() for found in shown}
     return f"n = {plural(max(counts), 'seed')}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)} seeds"
-
-
-def _runs_seeds(runs: pd.DataFrame) -> int:
-    return runs["seed"].nunique() if len(runs) else 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from bench.claims import ClaimConfig
 from bench.config import BenchConfig, ProtocolConfig
@@ -21,6 +22,8 @@ from bench.sweeps.kernels import asked_for, planned_kernels
 from bench.sweeps.plan import Member, Plan, Waiting, Wanted
 from bench.sweeps.status.state import recorded
 from bench.sweeps.tuning.studies import without_password
+
+_Value = TypeVar("_Value")
 
 
 class Planner:
@@ -87,19 +90,20 @@ class Planner:
 
     def _protocol(self) -> ProtocolConfig:
         """The one protocol of all."""
-        first, *others = (config.protocol for config, _ in self._cells.values())
-        if any(other != first for other in others):
-            raise UserError("a question is judged by one protocol: give protocol and each of its keys one value")
-        return first
+        return _same(
+            (config.protocol for config, _ in self._cells.values()),
+            "a question is judged by one protocol: give protocol and each of its keys one value",
+        )
 
     def _claim(self) -> ClaimConfig | None:
         """The one claim of all, if there is any."""
-        first, *others = (config.sweep.claim for config, _ in self._cells.values())
-        if any(other != first for other in others):
-            raise UserError("a question has one claim: give each key of sweep.claim one value")
-        if first is not None:
-            check_fields(first)
-        return first
+        claim = _same(
+            (config.sweep.claim for config, _ in self._cells.values()),
+            "a question has one claim: give each key of sweep.claim one value",
+        )
+        if claim is not None:
+            check_fields(claim)
+        return claim
 
     def _overrides(self, choice: Choice) -> tuple[str, ...]:
         return (*(o for o in choice.overrides if not o.startswith(("sweep.name=", "until="))), *self.marks)
@@ -118,6 +122,17 @@ class Planner:
             config = replace(config, sweep=replace(config.sweep, kernel=resolved.kernel_auto))
             self._cells[seedless] = config, f"{resolved.pair_key}-{resolved.code_version}"
         return self._cells[seedless]
+
+
+def _same(values: Iterable[_Value], otherwise: str) -> _Value:
+    """The value that all of them have.
+
+    Raises: `UserError`, saying `otherwise`, where they differ.
+    """
+    first, *others = values
+    if any(other != first for other in others):
+        raise UserError(otherwise)
+    return first
 
 
 def _statuses(records: Columns) -> dict[str, Status]:
