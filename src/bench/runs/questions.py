@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,13 +95,19 @@ def sweep_folder(store: Store, name: str) -> Path:
 
 def sweep_names(store: Store) -> list[str]:
     """The questions that have a plan in this results folder."""
-    return sorted({_name_of(store, path.parent) for path in store.results.glob("sweeps/**/plan-*.json")})
+    return sorted({_name_of(store, path.parent) for path in _of_questions(store, "plan-*.json")})
 
 
 def question_names(store: Store) -> list[str]:
     """The questions of this results folder, also those that have come no further than their tuning."""
-    tuned = {_name_of(store, path.parents[1]) for path in store.results.glob("sweeps/**/tuning/trials-*.json")}
+    tuned = {_name_of(store, path.parents[1]) for path in _of_questions(store, "tuning/trials-*.json")}
     return sorted({*sweep_names(store), *tuned})
+
+
+def _of_questions(store: Store, pattern: str) -> Iterator[Path]:
+    """Files in the folders of questions, whose names have one `/` at most."""
+    for folder in ("*", "*/*"):
+        yield from store.results.glob(f"sweeps/{folder}/{pattern}")
 
 
 def _name_of(store: Store, folder: Path) -> str:
